@@ -1,0 +1,200 @@
+"""Every error the project raises: its cause, whether a retry helps, and what the reader should do.
+
+`code` is the `error_class` of jobs, events and metrics. Callers look at classes and codes, never at the text.
+"""
+
+from typing import ClassVar
+
+
+class WorkerError(Exception):
+    """Anything this project raises on purpose. `str()` is one sentence for a person; `hint` says what to do."""
+
+    code: ClassVar[str] = "error"
+    hint: str | None = None
+
+    def __init__(self, sentence: str, *, hint: str | None = None) -> None:
+        super().__init__(sentence)
+        if hint is not None:
+            self.hint = hint
+
+
+class SettingsError(WorkerError):
+    """The environment does not make a working program; the sentence lists every problem."""
+
+    code = "settings"
+
+
+class DatabaseUnavailable(WorkerError):
+    """Postgres does not answer."""
+
+    code = "database_unavailable"
+    hint = "Check DATABASE_URL and that Postgres is running; `worker check` tries it."
+
+
+class EmbeddedPostgresError(WorkerError):
+    """The embedded Postgres cannot be started or used."""
+
+    code = "embedded_postgres"
+
+
+class MigrationError(WorkerError):
+    """The migrations and the database do not fit together."""
+
+    code = "migration"
+
+
+class NotFound(WorkerError):
+    """No such repository, job or log."""
+
+    code = "not_found"
+
+
+class UnsafeUrl(WorkerError):
+    """A repository URL this program refuses before git sees it."""
+
+    code = "unsafe_url"
+    hint = "Use https://host/owner/repository without user, password or options."
+
+
+class MasterKeyError(WorkerError):
+    """The master key for webhook secrets is missing, malformed or not the one the database knows."""
+
+    code = "master_key"
+
+
+class LeaseLost(WorkerError):
+    """This attempt no longer owns its job: another worker has, or will have, the next one. Nothing was changed."""
+
+    code = "lease_lost"
+
+
+class LogStoreError(WorkerError):
+    """The log store refused or failed; `retryable` says whether the same call may work later."""
+
+    code = "log_store"
+
+    def __init__(self, sentence: str, *, retryable: bool, hint: str | None = None) -> None:
+        super().__init__(sentence, hint=hint)
+        self.retryable = retryable
+
+
+# What ends an attempt. Handlers raise these; runtime/attempt.py is the one place that turns them into an Outcome.
+
+
+class JobError(WorkerError):
+    """A failure of one attempt; `retryable` says whether the next attempt may succeed."""
+
+    code = "job_error"
+    retryable: ClassVar[bool] = True
+
+
+class PermanentError(JobError):
+    """No retry helps."""
+
+    code = "permanent"
+    retryable = False
+
+
+class Snooze(JobError):
+    """Come back later, at no cost: the other side asked for it, or the thing is not there yet."""
+
+    code = "snoozed"
+
+    def __init__(self, sentence: str, *, seconds: float, hint: str | None = None) -> None:
+        super().__init__(sentence, hint=hint)
+        self.seconds = seconds
+
+
+class UnknownJobType(PermanentError):
+    """No handler is registered under the job's type."""
+
+    code = "unknown_job_type"
+
+
+class InvalidPayload(PermanentError):
+    """The job's payload does not parse as its handler's payload type."""
+
+    code = "invalid_payload"
+
+
+class TimedOut(JobError):
+    """The attempt ran into its time limit and was killed."""
+
+    code = "timed_out"
+
+
+class ChildCrashed(JobError):
+    """The attempt's child process died without an answer; spends the crash budget, not the error budget."""
+
+    code = "child_crashed"
+
+
+class OutOfMemory(ChildCrashed):
+    """The attempt's processes went over the memory limit and were killed."""
+
+    code = "out_of_memory"
+
+
+# git
+
+
+class GitError(JobError):
+    """git failed in a way that a retry may mend."""
+
+    code = "git"
+
+
+class GitNetworkError(GitError):
+    """The git server could not be reached, or the connection broke."""
+
+    code = "git_network"
+
+
+class GitTimeout(GitError):
+    """A git command ran into its time limit."""
+
+    code = "git_timeout"
+
+
+class GitPermanentError(PermanentError):
+    """git failed in a way that no retry mends."""
+
+    code = "git_permanent"
+
+
+class RepositoryNotFound(GitPermanentError):
+    """The repository does not exist, or is not shown to strangers."""
+
+    code = "repository_not_found"
+    hint = "Check the URL; a private repository needs credentials."
+
+
+class AccessDenied(GitPermanentError):
+    """The git server wants credentials that were not given or not accepted."""
+
+    code = "access_denied"
+
+
+class BranchNotFound(GitPermanentError):
+    """The repository has no such branch."""
+
+    code = "branch_not_found"
+
+
+class EmptyRepository(GitPermanentError):
+    """The repository has no commit yet."""
+
+    code = "empty_repository"
+    hint = "Push a first commit; the push itself enqueues the next job."
+
+
+class TooLarge(GitPermanentError):
+    """The repository goes over a limit of bytes or paths."""
+
+    code = "too_large"
+
+
+class DiskFull(GitError):
+    """No room left for the fetched objects."""
+
+    code = "disk_full"

@@ -1,0 +1,69 @@
+"""Job types and the code that does them. A handler registers itself with a decorator; runtime finds it by job type."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from worker.errors import InvalidPayload, UnknownJobType
+from worker.job import Job, JobContext
+
+Handler = Callable[[JobContext, Any], Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """One job type: its handler and the type its payload must parse as."""
+
+    job_type: str
+    run: Handler
+    payload: type[BaseModel]
+
+
+_registrations: dict[str, Registration] = {}
+
+
+def handler(job_type: str, *, payload: type[BaseModel]) -> Callable[[Handler], Handler]:
+    """Register the decorated function for a job type.
+
+    It gets a JobContext and the parsed payload, runs in a child process of its own, and returns the job's result
+    (JSON). It ends an attempt otherwise by raising a JobError.
+    """
+
+    def register(run: Handler) -> Handler:
+        if job_type in _registrations and _registrations[job_type].run is not run:
+            raise ValueError(f"job type {job_type!r} has a handler already: {_registrations[job_type].run}")
+        _registrations[job_type] = Registration(job_type, run, payload)
+        return run
+
+    return register
+
+
+def job_types() -> list[str]:
+    """Every registered job type, sorted."""
+    return sorted(_registrations)
+
+
+def find(job_type: str) -> Registration:
+    """The registration of a job type; raises UnknownJobType."""
+    try:
+        return _registrations[job_type]
+    except KeyError:
+        known = ", ".join(job_types()) or "none"
+        raise UnknownJobType(
+            f"No handler is registered for job type {job_type!r} (known: {known}).",
+            hint="Register one with @handler, or deploy the version that has it, and retry the job.",
+        ) from None
+
+
+def parse_payload(registration: Registration, job: Job) -> BaseModel:
+    """The job's payload as its handler's type; raises InvalidPayload with every problem named."""
+    try:
+        return registration.payload.model_validate(dict(job.payload))
+    except ValidationError as failure:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in error['loc']) or 'payload'}: {error['msg']}"
+            for error in failure.errors(include_url=False, include_input=False)
+        )
+        raise InvalidPayload(f"The payload of this {job.job_type} job cannot be used: {problems}.") from None

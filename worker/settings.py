@@ -1,0 +1,229 @@
+"""The only reader of the environment: one frozen object, every problem reported at once.
+
+Names come from the environment and from `.env` in the current folder; the environment wins. SETTINGS in README.md lists
+them all (a test keeps the two equal).
+"""
+
+import ipaddress
+import os
+import re
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from worker.errors import SettingsError
+
+LOCAL_USER_ID = UUID("00000000-0000-4000-8000-000000000001")
+"""The tenant of a laptop: with the embedded Postgres everything belongs to this user."""
+
+
+class Settings(BaseSettings):
+    """Every setting of the program. Field names are the variables' names in lower case."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True, env_ignore_empty=True
+    )
+
+    # Postgres and Supabase (names from the project's documents)
+    database_url: SecretStr | None = Field(
+        None, description="Postgres; Supabase's pooler URL fits. Without it the embedded Postgres is used."
+    )
+    database_pool_size: int = Field(5, ge=1, le=100, description="Most connections in this process's pool.")
+    database_max_connections: int = Field(
+        25, ge=3, le=1000, description="Most connections of this process and its children together."
+    )
+    cache_ttl_seconds: float = Field(
+        300, ge=0, le=86400, description="How long the receiver trusts a repository row it has read."
+    )
+    supabase_url: str | None = Field(None, description="https://<project>.supabase.co, for the Supabase log store.")
+    supabase_service_key: SecretStr | None = Field(None, description="Service key, for the Supabase log store.")
+    supabase_anon_key: SecretStr | None = Field(None, description="Never needed; known so that it is kept out of logs.")
+    aws_access_key_id: SecretStr | None = Field(None, description="For the S3 log store.")
+    aws_secret_access_key: SecretStr | None = Field(None, description="For the S3 log store.")
+    aws_endpoint_url: str | None = Field(None, description="For S3-compatible stores other than AWS.")
+    aws_region: str | None = Field(None, description="For the S3 log store.")
+
+    # Place
+    worker_state_dir: Path = Field(
+        Path(".worker"), description="Embedded Postgres, spool, local logs and keys live here."
+    )
+    worker_scratch_dir: Path | None = Field(
+        None, description="Fetched objects of running jobs; default: the system's temporary folder."
+    )
+    worker_user_id: UUID | None = Field(
+        None, description="The tenant the command line acts for; default with the embedded Postgres: a local user."
+    )
+
+    # Worker
+    worker_slots: int = Field(2, ge=1, le=256, description="Jobs run at once by one worker process.")
+    worker_poll_seconds: float = Field(1.0, ge=0.05, le=60, description="Pause between looks at an empty queue.")
+    worker_lease_seconds: float = Field(
+        30, ge=2, le=600, description="A worker silent for this long has lost its jobs."
+    )
+    worker_heartbeat_seconds: float = Field(5, ge=0.2, le=120, description="Pause between two renewals of the lease.")
+    worker_drain_seconds: float = Field(
+        270, ge=0, le=3600, description="How long running jobs may go on after SIGTERM; Fly kills after 300."
+    )
+    worker_timeout_seconds: int = Field(1800, ge=1, le=86400, description="Time limit of an attempt.")
+    worker_memory_mb: int = Field(2048, ge=128, le=1_000_000, description="Memory limit of an attempt, all its processes.")
+    worker_max_attempts: int = Field(5, ge=1, le=100, description="Errors after which a job has failed.")
+    worker_crash_limit: int = Field(3, ge=1, le=100, description="Crashes after which a job has failed.")
+    worker_backoff_seconds: float = Field(10, ge=0, le=3600, description="First pause before a retry; doubles, with jitter.")
+    worker_job_retention_days: float = Field(30, gt=0, le=3650, description="Finished jobs are deleted after this.")
+    worker_http_host: str = Field("127.0.0.1", description="Where health and metrics, and the receiver, listen.")
+    worker_metrics_port: int = Field(9091, ge=0, le=65535, description="Health and metrics of `worker run`; 0: any free port.")
+
+    # Indexing
+    worker_extractors: int = Field(2, ge=1, le=64, description="Parsing processes of an index job.")
+    worker_max_file_bytes: int = Field(1_000_000, ge=1_000, le=100_000_000, description="Larger files are listed, not read.")
+    worker_max_files: int = Field(200_000, ge=1, le=10_000_000, description="A repository with more paths is refused.")
+    worker_max_fetch_mb: int = Field(2_000, ge=1, le=1_000_000, description="A fetch that grows past this is stopped.")
+    worker_allow_local_repositories: bool | None = Field(
+        None, description="Accept file:// repositories; default: only with the embedded Postgres."
+    )
+    worker_allow_private_hosts: bool = Field(
+        False, description="Accept git servers with private or loopback addresses (your own Git server)."
+    )
+
+    # Receiver
+    worker_receiver_port: int = Field(8080, ge=0, le=65535, description="Port of `worker receive`; 0: any free port.")
+    worker_public_url: str | None = Field(None, description="What GitHub calls; printed by `worker repo add`.")
+    worker_max_body_bytes: int = Field(
+        26_214_400, ge=1_024, le=104_857_600, description="Larger webhook bodies get 413; GitHub sends up to 25 MB."
+    )
+    worker_master_keys: Annotated[SecretStr | None, NoDecode] = Field(
+        None, description="`id=secret[,id=secret]`, newest first: webhook secrets are derived from them."
+    )
+
+    # Logs
+    worker_log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level written.")
+    worker_log_format: Literal["auto", "console", "json"] = Field("auto", description="auto: console in a terminal.")
+    worker_log_backend: Literal["local"] = Field("local", description="Where job logs are kept.")
+    worker_log_bucket: str = Field("worker-logs", min_length=3, max_length=63, description="Bucket (or folder) of job logs.")
+    worker_log_flush_interval: float = Field(20, gt=0, le=3600, description="No logged byte waits longer than this, in seconds.")
+    worker_log_retention_days: float = Field(7, gt=0, le=3650, description="Job logs are deleted after this.")
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_postgres_url(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is None:
+            return None
+        try:
+            scheme = urlsplit(url.get_secret_value()).scheme
+        except ValueError as problem:
+            raise ValueError("is not a URL; a password with special characters must be percent-encoded") from problem
+        if scheme not in ("postgres", "postgresql"):
+            raise ValueError("must begin with postgresql:// or postgres://")
+        return url
+
+    @field_validator("supabase_url", "worker_public_url", "aws_endpoint_url")
+    @classmethod
+    def _is_http_url(cls, url: str | None) -> str | None:
+        if url is not None and not re.match(r"https?://[^/\s]+", url):
+            raise ValueError("must begin with https:// (or http://)")
+        return url.rstrip("/") if url else url
+
+    @field_validator("worker_http_host")
+    @classmethod
+    def _is_address(cls, host: str) -> str:
+        ipaddress.ip_address(host)
+        return host
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Settings":
+        problems: list[str] = []
+        if self.worker_heartbeat_seconds * 3 > self.worker_lease_seconds:
+            problems.append("WORKER_HEARTBEAT_SECONDS: must be at most a third of WORKER_LEASE_SECONDS")
+        if self.connections_needed > self.database_max_connections:
+            problems.append(
+                f"DATABASE_MAX_CONNECTIONS: {self.connections_needed} are needed (pool {self.database_pool_size}, "
+                f"heartbeat 1, one a slot {self.worker_slots}); raise it or lower DATABASE_POOL_SIZE or WORKER_SLOTS"
+            )
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    @property
+    def connections_needed(self) -> int:
+        """Connections of one worker process at its busiest: pool, heartbeat and one a child."""
+        return self.database_pool_size + 1 + self.worker_slots
+
+    @property
+    def uses_embedded_postgres(self) -> bool:
+        """No DATABASE_URL was given."""
+        return self.database_url is None
+
+    @property
+    def state_dir(self) -> Path:
+        """The state folder as an absolute path."""
+        return self.worker_state_dir.expanduser().absolute()
+
+    @property
+    def scratch_dir(self) -> Path:
+        """Where running jobs keep fetched objects."""
+        return (self.worker_scratch_dir or Path(tempfile.gettempdir())).expanduser().absolute()
+
+    @property
+    def allows_local_repositories(self) -> bool:
+        """Whether file:// repositories are accepted."""
+        if self.worker_allow_local_repositories is None:
+            return self.uses_embedded_postgres
+        return self.worker_allow_local_repositories
+
+    def secrets(self) -> list[str]:
+        """Every secret value in these settings, for redaction; the database password on its own as well."""
+        found = [value.get_secret_value() for value in self.__dict__.values() if isinstance(value, SecretStr)]
+        if self.database_url is not None:
+            found.append(urlsplit(self.database_url.get_secret_value()).password or "")
+        if self.worker_master_keys is not None:
+            found += [pair.partition("=")[2] for pair in self.worker_master_keys.get_secret_value().split(",")]
+        return [secret for secret in found if len(secret) >= 6]
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the environment and `.env`; raise one SettingsError that names every variable that is wrong."""
+    try:
+        return Settings(**overrides)
+    except ValidationError as failure:
+        problems = "\n".join(f"  {_problem(error)}" for error in failure.errors(include_url=False, include_input=False))
+        raise SettingsError(
+            f"These settings cannot be used:\n{problems}",
+            hint="Set them in the environment or in .env; the table in README.md explains each.",
+        ) from None  # the cause would print the values, secrets among them
+
+
+def _problem(error: Any) -> str:
+    name = str(error["loc"][0]).upper() if error["loc"] else ""
+    text = error["msg"].removeprefix("Value error, ")
+    text = text[0].lower() + text[1:] if name else text
+    return f"{name}: {text}" if name else text
+
+
+def masked(settings: Settings) -> dict[str, str]:
+    """Variable → effective value, secrets masked: what `worker check` prints."""
+    shown: dict[str, str] = {}
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        if isinstance(value, SecretStr):
+            shown[name.upper()] = "********" if value.get_secret_value() else ""
+        else:
+            shown[name.upper()] = "" if value is None else str(value)
+    return shown
+
+
+def environment_names() -> list[str]:
+    """Names of all variables this program reads, in order of the table in README.md."""
+    return [name.upper() for name in Settings.model_fields]
+
+
+def without_secrets(environment: dict[str, str] | os._Environ[str]) -> dict[str, str]:
+    """The environment without this program's secrets: what processes that touch foreign bytes inherit."""
+    secret = {
+        name.upper() for name, info in Settings.model_fields.items() if "SecretStr" in str(info.annotation)
+    }
+    return {name: value for name, value in environment.items() if name.upper() not in secret}
