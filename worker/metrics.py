@@ -1,8 +1,8 @@
 """Every metric of the project, and one small function to record each fact.
 
 Labels are bounded: an unknown value says "other". Known values are exported as zeros from the start, because
-an autoscaler takes an empty answer for an error. Importing opens nothing and starts no thread, so children forked
-with this module loaded are safe.
+an autoscaler takes an empty answer for an error. Importing opens nothing and starts no thread, so
+children may be forked with this module loaded.
 """
 
 import platform
@@ -91,9 +91,7 @@ _quick = partial(Histogram, namespace="indexing_worker", registry=REGISTRY, buck
 _slow = partial(Histogram, namespace="indexing_worker", registry=REGISTRY, buckets=_LONG)
 
 _deliveries = _counter("deliveries_total", "Webhook posts.", ["event", "outcome"])
-_signature_failures = _counter(
-    "signature_failures_total", "Webhook posts refused before reading.", ["reason"]
-)
+_signature_failures = _counter("signature_failures_total", "Webhook posts refused before reading.", ["reason"])
 _requests = _quick("receiver_request_seconds", "Time of the receiver's answers.", ["route", "status"])
 _queue_jobs = _gauge("queue_jobs", "Jobs in the queue; use max().", ["job_type", "status"])
 _queue_oldest = _gauge("queue_oldest_seconds", "Age of the oldest queued job; use max().", ["job_type"])

@@ -1,0 +1,1 @@
+"""The receiver: webhooks in, committed deliveries and jobs out; health and metrics."""
