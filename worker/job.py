@@ -108,6 +108,7 @@ class JobContext(Protocol):
     job: Job
     log: JobLog
     workdir: Path  # empty at start, deleted at the end, whatever happens
+    processes: int  # how many processes the handler may start for its work
 
     @property
     def settings(self) -> Settings:

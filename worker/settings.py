@@ -56,7 +56,8 @@ class Settings(BaseSettings):
         None, description="Fetched objects of running jobs; default: the system's temporary folder."
     )
     worker_user_id: UUID | None = Field(
-        None, description="The tenant the command line acts for; default with the embedded Postgres: a local user."
+        None,
+        description="The tenant the command line acts for; default with the embedded Postgres: a local user.",
     )
 
     # Worker
@@ -70,17 +71,25 @@ class Settings(BaseSettings):
         270, ge=0, le=3600, description="How long running jobs may go on after SIGTERM; Fly kills after 300."
     )
     worker_timeout_seconds: int = Field(1800, ge=1, le=86400, description="Time limit of an attempt.")
-    worker_memory_mb: int = Field(2048, ge=128, le=1_000_000, description="Memory limit of an attempt, all its processes.")
+    worker_memory_mb: int = Field(
+        2048, ge=128, le=1_000_000, description="Memory limit of an attempt, all its processes."
+    )
     worker_max_attempts: int = Field(5, ge=1, le=100, description="Errors after which a job has failed.")
     worker_crash_limit: int = Field(3, ge=1, le=100, description="Crashes after which a job has failed.")
-    worker_backoff_seconds: float = Field(10, ge=0, le=3600, description="First pause before a retry; doubles, with jitter.")
+    worker_backoff_seconds: float = Field(
+        10, ge=0, le=3600, description="First pause before a retry; doubles, with jitter."
+    )
     worker_job_retention_days: float = Field(30, gt=0, le=3650, description="Finished jobs are deleted after this.")
     worker_http_host: str = Field("127.0.0.1", description="Where health and metrics, and the receiver, listen.")
-    worker_metrics_port: int = Field(9091, ge=0, le=65535, description="Health and metrics of `worker run`; 0: any free port.")
+    worker_metrics_port: int = Field(
+        9091, ge=0, le=65535, description="Health and metrics of `worker run`; 0: any free port."
+    )
 
     # Indexing
     worker_extractors: int = Field(2, ge=1, le=64, description="Parsing processes of an index job.")
-    worker_max_file_bytes: int = Field(1_000_000, ge=1_000, le=100_000_000, description="Larger files are listed, not read.")
+    worker_max_file_bytes: int = Field(
+        1_000_000, ge=1_000, le=100_000_000, description="Larger files are listed, not read."
+    )
     worker_max_files: int = Field(200_000, ge=1, le=10_000_000, description="A repository with more paths is refused.")
     worker_max_fetch_mb: int = Field(2_000, ge=1, le=1_000_000, description="A fetch that grows past this is stopped.")
     worker_allow_local_repositories: bool | None = Field(
@@ -94,7 +103,10 @@ class Settings(BaseSettings):
     worker_receiver_port: int = Field(8080, ge=0, le=65535, description="Port of `worker receive`; 0: any free port.")
     worker_public_url: str | None = Field(None, description="What GitHub calls; printed by `worker repo add`.")
     worker_max_body_bytes: int = Field(
-        26_214_400, ge=1_024, le=104_857_600, description="Larger webhook bodies get 413; GitHub sends up to 25 MB."
+        26_214_400,
+        ge=1_024,
+        le=104_857_600,
+        description="Larger webhook bodies get 413; GitHub sends up to 25 MB.",
     )
     worker_master_keys: Annotated[SecretStr | None, NoDecode] = Field(
         None, description="`id=secret[,id=secret]`, newest first: webhook secrets are derived from them."
@@ -104,8 +116,12 @@ class Settings(BaseSettings):
     worker_log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level written.")
     worker_log_format: Literal["auto", "console", "json"] = Field("auto", description="auto: console in a terminal.")
     worker_log_backend: Literal["local"] = Field("local", description="Where job logs are kept.")
-    worker_log_bucket: str = Field("worker-logs", min_length=3, max_length=63, description="Bucket (or folder) of job logs.")
-    worker_log_flush_interval: float = Field(20, gt=0, le=3600, description="No logged byte waits longer than this, in seconds.")
+    worker_log_bucket: str = Field(
+        "worker-logs", min_length=3, max_length=63, description="Bucket (or folder) of job logs."
+    )
+    worker_log_flush_interval: float = Field(
+        20, gt=0, le=3600, description="No logged byte waits longer than this, in seconds."
+    )
     worker_log_retention_days: float = Field(7, gt=0, le=3650, description="Job logs are deleted after this.")
 
     @field_validator("database_url")
@@ -223,7 +239,5 @@ def environment_names() -> list[str]:
 
 def without_secrets(environment: dict[str, str] | os._Environ[str]) -> dict[str, str]:
     """The environment without this program's secrets: what processes that touch foreign bytes inherit."""
-    secret = {
-        name.upper() for name, info in Settings.model_fields.items() if "SecretStr" in str(info.annotation)
-    }
+    secret = {name.upper() for name, info in Settings.model_fields.items() if "SecretStr" in str(info.annotation)}
     return {name: value for name, value in environment.items() if name.upper() not in secret}

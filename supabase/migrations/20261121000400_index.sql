@@ -17,7 +17,7 @@ create table idx.languages (lang smallint primary key, name text not null unique
 create table idx.skip_reasons (skip smallint primary key, name text not null unique);
 create table idx.symbol_kinds (kind smallint primary key, name text not null unique);
 insert into idx.languages values
-    (0, 'text'), (1, 'python'), (2, 'javascript'), (3, 'typescript'), (4, 'tsx'), (5, 'go'), (6, 'rust'), (7, 'java');
+    (-1, 'none'), (0, 'text'), (1, 'python'), (2, 'javascript'), (3, 'typescript'), (4, 'tsx'), (5, 'go'), (6, 'rust'), (7, 'java');
 insert into idx.skip_reasons values
     (0, 'none'), (1, 'binary'), (2, 'too_large'), (3, 'lfs_pointer'), (4, 'submodule'), (5, 'symlink'),
     (6, 'generated'), (7, 'minified'), (8, 'vendored'), (9, 'poison'), (10, 'bad_path');
@@ -36,6 +36,10 @@ create table idx.blobs (
     sha256 bytea,
     tokens integer not null default 0,
     line_count integer not null default 0,
+    symbol_count integer not null default 0,
+    ref_count integer not null default 0,
+    -- Why nothing could be read out of it, where a person should know more than the skip reason says.
+    note text,
     -- The job that published it first, and so paid for its tokens; null until then.
     billed_by uuid,
     -- Last time a job stored or reused it: the collector's grace time counts from here.
@@ -50,7 +54,8 @@ create table idx.files (
     path text collate "C" not null,
     blob_id bigint not null references idx.blobs (id),
     mode integer not null,
-    -- Why this path is left out although its blob could be read (vendored, generated); 0 when it is not.
+    -- Why this path is not read whatever its content is (symlink, submodule, too large, not a path that text can
+    -- hold); its blob row then has the language 'none' and stands for an object nobody read.
     skip smallint not null default 0 references idx.skip_reasons (skip),
     primary key (repo_no, branch_no, path)
 );

@@ -156,6 +156,10 @@ declare
     candidates uuid[];
     idle uuid[];
 begin
+    -- A worker that was given up, or that has fenced itself, gets nothing more under that name.
+    if not exists (select from public.workers where id = p_worker and state = 'running') then
+        return;
+    end if;
     select array_agg(first.id) into candidates
     from (
         select distinct on (coalesce(due.repository_id, due.id)) due.id
@@ -224,11 +228,13 @@ create function queue.progress(p_job uuid, p_token bigint, p_progress jsonb) ret
     select exists (select from written);
 $$;
 
--- An event of a running attempt (start, and what handlers tell). False: the token is no longer the job's.
+-- An event of a running attempt (start, and what handlers tell). False: the token is no longer the job's. What the
+-- attempt that completed the job said in its last second may still come: it is nobody else's job by then.
 create function queue.tell(p_job uuid, p_token bigint, p_verb text, p_message text, p_context jsonb)
 returns boolean language sql as $$
     with own as (
-        select id from public.indexing_jobs where id = p_job and lease_token = p_token for share
+        select id from public.indexing_jobs
+        where id = p_job and (lease_token = p_token or (status = 'completed' and log_token = p_token)) for share
     ), told as (
         insert into public.indexing_job_events (job_id, event_type, message, context)
         select own.id, p_verb, p_message, jsonb_strip_nulls(p_context) from own returning 1
@@ -485,17 +491,31 @@ returns table (job_id uuid, lease_token bigint, worker_id uuid, excused boolean)
     order by j.id limit p_limit;
 $$;
 
--- seal: the commit point of a job's log. False: a newer attempt has begun, or the job is not at its end.
+-- seal: the commit point of a job's log. False: a newer attempt has begun, or the job is not at its end. The same call
+-- again answers true again, so that a lost reply cannot make the caller delete what the row names.
 create function queue.seal_log(p_job uuid, p_log_token bigint, p_parts jsonb, p_bytes bigint, p_lines bigint)
-returns boolean language sql as $$
-    with sealed as (
-        update public.indexing_jobs
-        set log_parts = p_parts, log_bytes = p_bytes, log_lines = p_lines, log_sealed_at = now(), updated_at = now()
-        where id = p_job and log_token = p_log_token and log_sealed_at is null
-          and status in ('completed', 'failed', 'cancelled')
-        returning 1
-    )
-    select exists (select from sealed);
+returns boolean language plpgsql as $$
+begin
+    update public.indexing_jobs
+    set log_parts = p_parts, log_bytes = p_bytes, log_lines = p_lines, log_sealed_at = now(), updated_at = now()
+    where id = p_job and log_token = p_log_token and log_sealed_at is null
+      and status in ('completed', 'failed', 'cancelled');
+    return found or exists (
+        select from public.indexing_jobs
+        where id = p_job and log_token = p_log_token and log_sealed_at is not null and log_parts = p_parts);
+end $$;
+
+-- Takes over the sealing of jobs that ended without their own worker (rescued to failure, cancelled while queued, or
+-- whose worker died in between): each gets a new log token, because two parties must never seal under one.
+create function queue.take_unsealed(p_after interval, p_limit integer default 100)
+returns setof public.indexing_jobs language sql as $$
+    update public.indexing_jobs j set log_token = nextval('public.lease_tokens'), updated_at = now()
+    where j.id in (
+        select id from public.indexing_jobs
+        where status in ('completed', 'failed', 'cancelled') and finished_at < now() - p_after
+          and log_token is not null and log_sealed_at is null
+        order by finished_at limit p_limit for update skip locked)
+    returning j.*;
 $$;
 
 -- prune: deletes finished jobs of these statuses older than p_age, a small batch a call, never one whose log is not

@@ -1,0 +1,1 @@
+"""Records → Postgres and back: schema idx and the index state of repositories."""

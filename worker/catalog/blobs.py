@@ -1,0 +1,163 @@
+"""Blobs: one content by git oid, scope and language, immutable, stored in small committed batches.
+
+A crash keeps what was stored; a second job that meets the same content reuses it. Rows are inserted sorted by oid, so
+that two jobs that meet never deadlock, and only the winner of a row inserts its symbols and references.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import psycopg
+
+Connection = psycopg.Connection[dict[str, Any]]
+BlobKey = tuple[bytes, int]
+"""(oid, language number): what names a blob within a scope."""
+
+
+class SymbolRow(Protocol):
+    """A definition, as indexing/records.py has it."""
+
+    line: int
+    end_line: int
+    kind: int
+    parent: str | None
+    name: str
+    qualname: str
+    signature: str | None
+
+
+class ReferenceRow(Protocol):
+    """All lines of one blob that refer to one name."""
+
+    kind: int
+    name: str
+    lines: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class NewBlob:
+    """One content with everything read out of it. `skip` is a number of idx.skip_reasons; 0: nothing left out."""
+
+    oid: bytes
+    lang: int
+    skip: int
+    size: int
+    sha256: bytes | None = None
+    tokens: int = 0
+    line_count: int = 0
+    content: str | None = None
+    note: str | None = None
+    symbols: Sequence[SymbolRow] = ()
+    references: Sequence[ReferenceRow] = ()
+
+
+POISON = 9
+"""The skip reason of a content that Postgres refused."""
+
+_KNOWN = """
+select b.oid, b.lang, b.id
+from unnest(%s::bytea[], %s::smallint[]) w (oid, lang)
+join idx.blobs b on b.scope = %s and b.oid = w.oid and b.lang = w.lang
+where b.parser_version >= %s"""
+_TOUCH = """
+update idx.blobs set touched_at = now()
+where id = any (%s) and touched_at < now() - interval '1 hour'"""
+_INSERT = """
+insert into idx.blobs (scope, parser_version, oid, lang, skip, size, sha256, tokens, line_count, content, note,
+                       symbol_count, ref_count)
+select %s, %s, w.*
+from unnest(%s::bytea[], %s::smallint[], %s::smallint[], %s::bigint[], %s::bytea[], %s::int[], %s::int[], %s::text[],
+            %s::text[], %s::int[], %s::int[]) w
+order by 1, 3, 4
+on conflict (scope, oid, lang) do update set
+    parser_version = excluded.parser_version, skip = excluded.skip, tokens = excluded.tokens,
+    line_count = excluded.line_count, content = excluded.content, note = excluded.note,
+    symbol_count = excluded.symbol_count, ref_count = excluded.ref_count, touched_at = now()
+    where blobs.parser_version < excluded.parser_version
+returning id, oid, lang, (xmax <> 0) as replaced"""
+_COPY_SYMBOLS = """
+copy idx.symbols (blob_id, line, end_line, kind, parent, name, qualname, signature) from stdin"""
+_COPY_REFS = "copy idx.refs (blob_id, kind, name, lines) from stdin"
+
+
+def known_blobs(connection: Connection, scope: int, keys: Iterable[BlobKey], parser_version: int) -> dict[BlobKey, int]:
+    """Which of these contents are stored already, by this parser or a newer one; keeps them from being collected."""
+    found: dict[BlobKey, int] = {}
+    for some in _chunks(keys, 20_000):
+        oids, langs = [key[0] for key in some], [key[1] for key in some]
+        rows = connection.execute(_KNOWN, (oids, langs, scope, parser_version)).fetchall()
+        found |= {(row["oid"], row["lang"]): row["id"] for row in rows}
+        connection.execute(_TOUCH, ([row["id"] for row in rows],))
+    return found
+
+
+def store_blobs(
+    connection: Connection, scope: int, parser_version: int, blobs: Sequence[NewBlob]
+) -> dict[BlobKey, int]:
+    """Store a batch in one transaction and answer every blob's id, whoever stored it.
+
+    A content that Postgres refuses does not take the others with it: the batch is halved down to that one, which is
+    stored as poison, without its content.
+    """
+    try:
+        with connection.transaction():
+            _store(connection, scope, parser_version, blobs)
+    except psycopg.DataError as failure:
+        if len(blobs) == 1:
+            lost = blobs[0]
+            note = f"Postgres refused it: {failure.diag.message_primary}"
+            blobs = [NewBlob(lost.oid, lost.lang, POISON, lost.size, lost.sha256, note=note)]
+            with connection.transaction():
+                _store(connection, scope, parser_version, blobs)
+        else:
+            half = len(blobs) // 2
+            first = store_blobs(connection, scope, parser_version, blobs[:half])
+            return first | store_blobs(connection, scope, parser_version, blobs[half:])
+    return known_blobs(connection, scope, [(blob.oid, blob.lang) for blob in blobs], parser_version)
+
+
+def _store(connection: Connection, scope: int, parser_version: int, blobs: Sequence[NewBlob]) -> None:
+    columns = (
+        [blob.oid for blob in blobs],
+        [blob.lang for blob in blobs],
+        [blob.skip for blob in blobs],
+        [blob.size for blob in blobs],
+        [blob.sha256 for blob in blobs],
+        [blob.tokens for blob in blobs],
+        [blob.line_count for blob in blobs],
+        [blob.content for blob in blobs],
+        [blob.note for blob in blobs],
+        [len(blob.symbols) for blob in blobs],
+        [len(blob.references) for blob in blobs],
+    )
+    rows = connection.execute(_INSERT, (scope, parser_version, *columns)).fetchall()
+    won = {(row["oid"], row["lang"]): row["id"] for row in rows}
+    replaced = [row["id"] for row in rows if row["replaced"]]
+    if replaced:
+        connection.execute("delete from idx.symbols where blob_id = any (%s)", (replaced,))
+        connection.execute("delete from idx.refs where blob_id = any (%s)", (replaced,))
+    _copy_records(connection, [(won[blob.oid, blob.lang], blob) for blob in blobs if (blob.oid, blob.lang) in won])
+
+
+def _copy_records(connection: Connection, blobs: Sequence[tuple[int, NewBlob]]) -> None:
+    with connection.cursor() as cursor, cursor.copy(_COPY_SYMBOLS) as copy:
+        for blob_id, blob in blobs:
+            for s in blob.symbols:
+                copy.write_row((blob_id, s.line, s.end_line, int(s.kind), s.parent, s.name, s.qualname, s.signature))
+    with connection.cursor() as cursor, cursor.copy(_COPY_REFS) as copy:
+        for blob_id, blob in blobs:
+            for r in blob.references:
+                copy.write_row((blob_id, int(r.kind), r.name, list(r.lines)))
+
+
+def _chunks(keys: Iterable[BlobKey], size: int) -> Iterable[list[BlobKey]]:
+    """itertools.batched, which Python 3.11 does not have."""
+    some: list[BlobKey] = []
+    for key in keys:
+        some.append(key)
+        if len(some) == size:
+            yield some
+            some = []
+    if some:
+        yield some

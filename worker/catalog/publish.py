@@ -1,0 +1,113 @@
+"""The part of publish that belongs to schema idx: paths, commit and generation, and what the job has to pay for.
+
+Everything here runs inside the one transaction in which the handler also records usage and completes the job.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import psycopg
+
+from worker.catalog.branches import Branch, Repository
+
+Connection = psycopg.Connection[dict[str, Any]]
+PATHS_A_STATEMENT = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedFile:
+    """One path to write: the blob it shows, its mode, and why it was not read (0: it was)."""
+
+    blob_id: int
+    mode: int
+    skip: int
+
+
+_LIMITS = """
+select set_config('statement_timeout', %(ms)s, true), set_config('lock_timeout', %(ms)s, true),
+       set_config('idle_in_transaction_session_timeout', %(ms)s, true)"""
+_REMOVE = "delete from idx.files where repo_no = %s and branch_no = %s and path = any (%s)"
+_WRITE = """
+insert into idx.files (repo_no, branch_no, path, blob_id, mode, skip)
+select %s, %s, w.* from unnest(%s::text[], %s::bigint[], %s::int[], %s::smallint[]) w
+on conflict (repo_no, branch_no, path) do update
+    set blob_id = excluded.blob_id, mode = excluded.mode, skip = excluded.skip"""
+_BILL = """
+with billed as (
+    update idx.blobs set billed_by = %s
+    where id in (select id from idx.blobs where id = any (%s) and billed_by is null order by id for update)
+    returning tokens
+)
+select coalesce(sum(tokens), 0)::bigint as tokens from billed"""
+_ADVANCE_BRANCH = """
+update public.repository_branches
+set commit = %(commit)s, generation = generation + 1, parser_version = %(parser_version)s, indexed_at = now()
+where repository_id = %(repository)s and branch_no = %(branch_no)s and generation = %(generation)s"""
+_ADVANCE_REPOSITORY = """
+update public.repositories
+set default_branch = coalesce(%(default_branch)s, default_branch), last_indexed_commit = %(commit)s,
+    last_indexed_at = now(), index_generation = index_generation + 1, size_bytes = %(size)s,
+    visibility = coalesce(%(visibility)s, visibility), updated_at = now()
+where id = %(repository)s"""
+
+
+def limit_transaction(connection: Connection, seconds: float) -> None:
+    """SET LOCAL time-outs: a paused worker or a half-open pooler cannot hold the job's row against a rescue."""
+    connection.execute(_LIMITS, {"ms": str(int(seconds * 1000))})
+
+
+def write_paths(
+    connection: Connection,
+    repository: Repository,
+    branch: Branch,
+    *,
+    write: Mapping[str, PublishedFile],
+    remove: Sequence[str],
+) -> None:
+    """Make the branch's paths what the new tree says."""
+    where = (repository.repo_no, branch.branch_no)
+    for start in range(0, len(remove), PATHS_A_STATEMENT):
+        connection.execute(_REMOVE, (*where, list(remove[start : start + PATHS_A_STATEMENT])))
+    paths = sorted(write)
+    for start in range(0, len(paths), PATHS_A_STATEMENT):
+        some = paths[start : start + PATHS_A_STATEMENT]
+        files = [write[path] for path in some]
+        blob_ids, modes = [file.blob_id for file in files], [file.mode for file in files]
+        connection.execute(_WRITE, (*where, some, blob_ids, modes, [file.skip for file in files]))
+
+
+def bill_blobs(connection: Connection, job_id: UUID, blob_ids: Sequence[int]) -> int:
+    """Mark these blobs as paid for by this job where nobody has paid yet; answers the tokens it pays for."""
+    row = connection.execute(_BILL, (job_id, sorted(set(blob_ids)))).fetchone()
+    assert row is not None
+    return row["tokens"]
+
+
+def advance(
+    connection: Connection,
+    repository: Repository,
+    branch: Branch,
+    *,
+    commit: str,
+    parser_version: int,
+    size_bytes: int,
+    default_branch: str | None,
+    visibility: str | None,
+) -> bool:
+    """Set the indexed commit; false when somebody else has published this branch since it was loaded."""
+    facts = {
+        "repository": repository.id,
+        "branch_no": branch.branch_no,
+        "generation": branch.generation,
+        "commit": commit,
+        "parser_version": parser_version,
+        "size": size_bytes,
+        "default_branch": default_branch,
+        "visibility": visibility,
+    }
+    if connection.execute(_ADVANCE_BRANCH, facts).rowcount == 0:
+        return False
+    connection.execute(_ADVANCE_REPOSITORY, facts)
+    return True

@@ -1,0 +1,87 @@
+"""The worker's row and its lease: register, renew, mark, and what a renewal answers. Used by the heartbeat thread."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import psycopg
+
+Connection = psycopg.Connection[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerIdentity:
+    """One life of a worker process in the database: after self-fencing the same process takes a new one."""
+
+    id: UUID
+    hostname: str
+    pid: int
+    version: str
+    machine: str | None
+    slots: int
+    job_types: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """The answer to a heartbeat. `known` false: others have given this worker up, and it must fence itself."""
+
+    known: bool
+    held: frozenset[int] = frozenset()
+    cancel: frozenset[int] = frozenset()
+    released: frozenset[int] = frozenset()
+
+
+_REGISTER = """
+insert into public.workers (id, hostname, pid, version, machine, slots, job_types)
+values (%s, %s, %s, %s, %s, %s, %s)"""
+_RENEW = "select queue.renew(%s, %s, %s) as renewal"
+_MARK = "update public.workers set state = %s where id = %s"
+
+
+def register(connection: Connection, worker: WorkerIdentity) -> None:
+    """Write the worker's row; from now on it may claim."""
+    connection.execute(
+        _REGISTER,
+        (
+            worker.id,
+            worker.hostname,
+            worker.pid,
+            worker.version,
+            worker.machine,
+            worker.slots,
+            list(worker.job_types),
+        ),
+    )
+
+
+def renew(connection: Connection, worker_id: UUID, tokens: Collection[int], lease_seconds: float) -> Renewal:
+    """Say that the worker lives and which lease tokens it holds."""
+    row = connection.execute(_RENEW, (worker_id, list(tokens), timedelta(seconds=lease_seconds))).fetchone()
+    assert row is not None
+    answer = row["renewal"]
+    return Renewal(
+        known=answer["known"],
+        held=frozenset(answer.get("held", ())),
+        cancel=frozenset(answer.get("cancel", ())),
+        released=frozenset(answer.get("released", ())),
+    )
+
+
+def mark(connection: Connection, worker_id: UUID, state: str) -> None:
+    """Set the worker's state: running, draining, fenced or stopped."""
+    connection.execute(_MARK, (state, worker_id))
+
+
+_OWN_JOBS = """
+select id, lease_token from public.indexing_jobs where worker_id = %s and status = 'in_progress' order by id"""
+_RELEASE = "select queue.give_back(%s, %s, 'release', 'none', '0', 'self_fenced', 'the worker had fenced itself')"
+
+
+def hand_back(connection: Connection, worker_id: UUID) -> None:
+    """After self-fencing: mark that life of the worker fenced and release what it still held, at no cost."""
+    mark(connection, worker_id, "fenced")
+    for row in connection.execute(_OWN_JOBS, (worker_id,)).fetchall():
+        connection.execute(_RELEASE, (row["id"], row["lease_token"]))

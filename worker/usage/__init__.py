@@ -1,0 +1,1 @@
+"""Tokens, keys, credits, quotas: who has used how much."""
