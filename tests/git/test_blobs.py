@@ -1,0 +1,99 @@
+"""Contents out of one git process, in order, and no process left however the reading ends."""
+
+import random
+from pathlib import Path
+
+import psutil
+import pytest
+
+from worker.errors import GitError, TooLarge
+from worker.git.blobs import read_blobs
+from worker.git.fetch import fetch_commit
+from worker.git.tree import read_tree
+
+pytestmark = pytest.mark.usefixtures("no_git_left")
+
+
+def _oid(source, content: bytes) -> bytes:
+    return bytes.fromhex(source.blob(content))
+
+
+def test_contents_come_in_the_order_asked(source) -> None:
+    """Empty, binary and repeated blobs too, each as it was stored."""
+    contents = [b"", b"\0\n\xff", b"text\n", b"0" * 40 + b" missing\n", random.Random(1).randbytes(2_000_000)]
+    oids = [_oid(source, content) for content in contents]
+    pairs = list(zip(oids, contents, strict=True))
+    asked = [*pairs, *reversed(pairs), pairs[2]]
+    assert list(read_blobs(source.path, (oid for oid, _ in asked))) == asked
+
+
+def test_many_blobs_do_not_lock_up(source) -> None:
+    """More oids than one pipe holds and more content than the other: reading and writing go on at once."""
+    oid = _oid(source, b"x" * 1000)
+    assert sum(len(content) for _, content in read_blobs(source.path, [oid] * 20_000)) == 20_000_000
+
+
+def test_no_oids_need_no_git(tmp_path: Path) -> None:
+    """Nothing asked, nothing started: the repository need not even exist."""
+    assert list(read_blobs(tmp_path / "none", [])) == []
+
+
+def test_a_missing_object_is_named(source) -> None:
+    """The error tells which object; those before it were given out."""
+    oid = _oid(source, b"x")
+    blobs = read_blobs(source.path, [oid, b"\x12" * 20, oid])
+    assert next(blobs) == (oid, b"x")
+    with pytest.raises(GitError, match="12" * 20 + " is missing"):
+        next(blobs)
+
+
+def test_a_tree_is_no_blob(source) -> None:
+    """A tree entry that lies about its object's kind is caught."""
+    tree = source.tree(("100644", source.blob(b"x"), b"a"))
+    with pytest.raises(GitError, match="is tree"):
+        list(read_blobs(source.path, [bytes.fromhex(tree)]))
+
+
+def test_a_reader_that_stops_early_leaves_no_git(source) -> None:
+    """Closing the iterator kills git at once, in the middle of its work."""
+    oid = _oid(source, b"x" * 100_000)
+    blobs = read_blobs(source.path, [oid] * 5_000)
+    next(blobs)
+    assert [child.name() for child in psutil.Process().children()] == ["git"]
+    blobs.close()
+    assert psutil.Process().children() == []
+
+
+def test_a_folder_that_is_no_repository_is_an_error(tmp_path: Path) -> None:
+    """Git's own failure is told, not an empty result."""
+    with pytest.raises(GitError):
+        list(read_blobs(tmp_path, [b"\x12" * 20]))
+
+
+def test_a_stalled_git_is_killed_but_a_slow_reader_is_not(source, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit counts git's time: between two blobs the reader may parse as long as it likes."""
+    monkeypatch.setattr("worker.git.blobs._STALL_SECONDS", 0.3)
+    oid = _oid(source, b"x" * 100_000)
+    blobs = read_blobs(source.path, [oid] * 100)
+    next(blobs)
+    child = psutil.Process().children()[0]
+    with pytest.raises(psutil.TimeoutExpired):
+        child.wait(timeout=1.5)  # the condition is that nothing ends it
+    assert len(list(blobs)) == 99
+    blobs = read_blobs(source.path, [oid] * 100)
+    next(blobs)
+    psutil.Process().children()[0].suspend()
+    with pytest.raises(GitError, match=r"longer than 0\.3 seconds"):
+        list(blobs)
+
+
+def test_gigabytes_of_zeros_in_a_small_pack_are_never_read(source, server, git_dir: Path) -> None:
+    """Row 4: the size is known from the tree, before a byte is unpacked into this process; a reader who asks
+    all the same is stopped at the limit.
+    """
+    commit = source.commit({"zeros": bytes(600_000_000), "honest": b"x"})
+    assert fetch_commit(server.url(), commit, git_dir, max_bytes=2_000_000, timeout=60) < 1_000_000
+    honest, zeros = read_tree(git_dir, commit, max_paths=10)
+    assert (honest.size, zeros.size) == (1, 600_000_000)
+    with pytest.raises(TooLarge):
+        list(read_blobs(git_dir, [zeros.oid]))

@@ -1,0 +1,54 @@
+"""What git says when it fails, as classes, and as sentences that are safe to show."""
+
+import pytest
+
+from worker.errors import (
+    AccessDenied,
+    BranchNotFound,
+    DiskFull,
+    GitError,
+    GitNetworkError,
+    GitPermanentError,
+    RepositoryNotFound,
+)
+from worker.git.failures import failure
+
+SAID = [
+    ("fatal: could not read Username for 'https://github.com': terminal prompts disabled", AccessDenied),
+    ("fatal: Authentication failed for 'https://github.com/a/b/'", AccessDenied),
+    ("remote: Repository not found.\nfatal: repository 'https://github.com/a/b/' not found", RepositoryNotFound),
+    ("fatal: couldn't find remote ref refs/heads/x", BranchNotFound),
+    ("fatal: unable to access 'https://x/': Could not resolve host: x", GitNetworkError),
+    ("fatal: unable to access 'https://x/': SSL certificate problem: self-signed certificate", GitNetworkError),
+    ("error: RPC failed; curl 28 Operation too slow. Less than 1000 bytes/sec", GitNetworkError),
+    ("fatal: the remote end hung up unexpectedly", GitNetworkError),
+    ("fatal: fetch-pack: invalid index-pack output", GitNetworkError),
+    ("fatal: write error: No space left on device\nfatal: fetch-pack: invalid index-pack output", DiskFull),
+    ("fatal: transport 'ext' not allowed", GitPermanentError),
+    ("fatal: remote error: upload-pack: not our ref 12", GitError),
+    ("fatal: something nobody foresaw", GitError),
+    ("", GitError),
+    # The server writes these lines, and may write anything: they decide nothing.
+    ("remote: fatal: no space left on device\nfatal: something nobody foresaw", GitError),
+]
+
+
+@pytest.mark.parametrize(("said", "kind"), SAID)
+def test_each_saying_has_its_class(said: str, kind: type[Exception]) -> None:
+    """The class decides on retries, so each cause that a retry does not mend is told apart."""
+    assert type(failure("https://x/a", 128, said.encode())) is kind
+
+
+def test_the_sentence_is_short_clean_and_without_credentials() -> None:
+    """Escapes, the server's lines, megabytes and `user:token@` never reach a log or a screen."""
+    said = "remote: buy now\n\x1b[31mfatal: \x1b]0;owned\x07 odd https://me:hunter2@x/y " + "z" * 100_000
+    sentence = str(failure("https://x/a", 128, said.encode() + b"\xff"))
+    assert "hunter2" not in sentence
+    assert "buy now" not in sentence
+    assert sentence.isprintable()
+    assert len(sentence) < 300
+
+
+def test_a_killed_git_says_by_what() -> None:
+    """A signal, such as that of the kernel's memory killer, is the only trace it leaves."""
+    assert "killed by signal 9" in str(failure("https://x/a", -9, b""))

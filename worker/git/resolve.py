@@ -1,0 +1,65 @@
+"""Where a branch of a remote repository stands now."""
+
+import re
+from dataclasses import dataclass
+
+from worker.errors import BranchNotFound, EmptyRepository, GitPermanentError
+from worker.git.branches import is_branch_name
+from worker.git.run import git, git_version
+from worker.git.url import RepositoryUrl
+
+DETACHED = "HEAD"
+"""The branch of a repository whose HEAD is on none, such as a CI checkout; may be asked for by this name."""
+
+_HEADS = "refs/heads/"
+_MOST_BYTES = 1_000_000
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass
+class Tip:
+    """The newest commit of a branch; `default_branch` is where HEAD points, or None where it is unknown."""
+
+    branch: str
+    commit: str
+    default_branch: str | None
+
+
+def resolve_tip(url: RepositoryUrl, branch: str | None, *, timeout: float = 30) -> Tip:
+    """Ask the server for the tip of `branch`, or of what HEAD points to.
+
+    Raises EmptyRepository, BranchNotFound, RepositoryNotFound, AccessDenied, GitNetworkError or GitTimeout.
+    """
+    if branch not in (None, DETACHED) and not is_branch_name(branch):
+        raise BranchNotFound("That is not a name a branch can have.")
+    git_version()
+    wanted = [DETACHED] if branch in (None, DETACHED) else [DETACHED, _HEADS + branch]
+    with git(
+        "ls-remote", "--symref", "--end-of-options", url.url, *wanted, about=url.url, seconds=timeout, url=url
+    ) as run:
+        printed = run.output(at_most=_MOST_BYTES)
+    return _tip(url, branch, *_read(printed.decode("utf-8", "replace")))
+
+
+def _read(printed: str) -> tuple[str | None, dict[str, str]]:
+    """Lines of `ls-remote --symref` → the default branch, and ref → commit."""
+    default_branch, refs = None, {}
+    for line in printed.splitlines():
+        value, _, ref = line.partition("\t")
+        if not value.startswith("ref: "):
+            refs[ref] = value
+        elif ref == DETACHED and value.startswith(f"ref: {_HEADS}"):
+            default_branch = value.removeprefix(f"ref: {_HEADS}")
+    return default_branch, refs
+
+
+def _tip(url: RepositoryUrl, branch: str | None, default_branch: str | None, refs: dict[str, str]) -> Tip:
+    if not refs:
+        raise EmptyRepository(f"{url.url} has no commit on {branch or 'its default branch'}, nor on HEAD.")
+    name = branch or default_branch or DETACHED
+    commit = refs.get(DETACHED if name in (DETACHED, default_branch) else _HEADS + name) or refs.get(_HEADS + name)
+    if commit is None:
+        raise BranchNotFound(f"{url.url} has no branch {name}.")
+    if not _COMMIT.fullmatch(commit):
+        raise GitPermanentError(f"{url.url} names its objects by SHA-256, which this program does not read.")
+    return Tip(name, commit, default_branch)

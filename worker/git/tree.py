@@ -1,0 +1,81 @@
+"""Every path of a commit, with the id and size of its content, none of which is read."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from worker.errors import GitError, TooLarge
+from worker.git.run import git
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_CHUNK = 1 << 18
+_LONGEST_PATH = 65_536
+_BYTES_A_PATH = 1_024  # the mean that the paths of one tree may have: bounds memory where each is long
+
+
+@dataclass(frozen=True, slots=True)
+class TreeEntry:
+    """One path of a tree.
+
+    `path` is None where it is no text a database could hold (not UTF-8, control characters) or where the tree
+    names it a second time; `raw_path` always has git's bytes. `mode` is git's, such as 0o100644, 0o120000
+    (symlink), 0o160000 (submodule). `oid` has 20 bytes. `size` is None for a submodule.
+    """
+
+    path: str | None
+    raw_path: bytes
+    mode: int
+    oid: bytes
+    size: int | None
+
+
+def read_tree(git_dir: Path, commit: str, *, max_paths: int, timeout: float = 300) -> list[TreeEntry]:
+    """All files, symlinks and submodules of a commit; TooLarge as soon as there are more than `max_paths`."""
+    entries: list[TreeEntry] = []
+    seen: set[str] = set()
+    listing = ("ls-tree", "-r", "-l", "-z", "--full-tree", "--end-of-options", commit)
+    with git(*listing, about=f"the tree of {commit}", seconds=timeout, git_dir=git_dir.absolute()) as process:
+        for record in _records(process.stdout, max_paths):
+            entries.append(_entry(record, seen))
+    return entries
+
+
+def _records(stdout: IO[bytes], max_paths: int) -> Iterator[bytes]:
+    """The NUL-ended records of git's answer, as they come, within the limits of number and length."""
+    paths = size = 0
+    rest = b""
+    while chunk := stdout.read1(_CHUNK):  # pyright: ignore[reportAttributeAccessIssue]
+        *records, rest = (rest + chunk).split(b"\0")
+        paths += len(records)
+        size += len(chunk)
+        if paths > max_paths:
+            raise TooLarge(
+                f"The commit has more than {max_paths} paths.",
+                hint="Raise WORKER_MAX_FILES if that is meant.",
+            )
+        if len(rest) > _LONGEST_PATH or size > max_paths * _BYTES_A_PATH + _LONGEST_PATH:
+            raise TooLarge("The paths of the commit are too long to be honest.")
+        yield from records
+
+
+def _entry(record: bytes, seen: set[str]) -> TreeEntry:
+    head, _, raw_path = record.partition(b"\t")
+    mode, kind, oid, size = head.split()
+    if kind != b"commit" and not size.isdigit():
+        raise GitError(f"The object {oid.decode()} is missing or broken.")
+    path = _text(raw_path)
+    if path in seen:
+        path = None
+    elif path is not None:
+        seen.add(path)
+    return TreeEntry(path, raw_path, int(mode, 8), bytes.fromhex(oid.decode()), int(size) if size.isdigit() else None)
+
+
+def _text(raw_path: bytes) -> str | None:
+    try:
+        path = raw_path.decode()
+    except UnicodeDecodeError:
+        return None
+    return None if not path or _CONTROL.search(path) else path
