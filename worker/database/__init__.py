@@ -1,0 +1,1 @@
+"""Everything about reaching a Postgres: connections, pools, migrations and the embedded server of a laptop."""

@@ -1,0 +1,52 @@
+"""The one way this program connects to Postgres, safe behind a transaction-mode pooler.
+
+No prepared statements, no `options`, autocommit: behind such a pooler a server session belongs to a client only within
+a transaction, and prepared statements there fail or, worse, answer with another client's rows.
+"""
+
+import math
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+
+from worker.database.unavailable import unavailable
+
+
+def connect(url: str, *, name: str, timeout: float = 5) -> psycopg.Connection[dict[str, Any]]:
+    """A new connection under this application name; raises DatabaseUnavailable, never with the password in it."""
+    try:
+        return psycopg.Connection[dict[str, Any]].connect(url, row_factory=dict_row, **arguments(name, timeout))
+    except psycopg.Error as failure:
+        raise unavailable(url, failure) from None  # the cause may print parts of the URL
+
+
+async def connect_async(
+    url: str,
+    *,
+    name: str,
+    timeout: float = 5,  # noqa: ASYNC109  (libpq's own)
+) -> psycopg.AsyncConnection[dict[str, Any]]:
+    """As `connect`, for asyncio."""
+    try:
+        return await psycopg.AsyncConnection[dict[str, Any]].connect(
+            url, row_factory=dict_row, **arguments(name, timeout)
+        )
+    except psycopg.Error as failure:
+        raise unavailable(url, failure) from None
+
+
+def arguments(name: str, timeout: float) -> dict[str, Any]:
+    """What every connection of this program is made with, pools included."""
+    return {
+        "autocommit": True,
+        "prepare_threshold": None,
+        "application_name": name,
+        "connect_timeout": math.ceil(timeout),
+        # A peer that vanished without a word is noticed within about 15 s, idle or not.
+        "keepalives": 1,
+        "keepalives_idle": 5,
+        "keepalives_interval": 5,
+        "keepalives_count": 2,
+        "tcp_user_timeout": 15_000,
+    }
