@@ -1,0 +1,117 @@
+"""The receiver's addresses and what each answers."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from worker import metrics
+from worker.database.pool import make_pool
+from worker.errors import DatabaseUnavailable
+from worker.logging import get_logger
+from worker.receiver.access_log import AccessLog
+from worker.receiver.body import BodyReader, BodyTooLarge, Overloaded
+from worker.receiver.deadline import within
+from worker.receiver.health import Health, report
+from worker.receiver.signature import MasterKeys
+from worker.receiver.store import Store
+from worker.receiver.webhook import Answer, Post, Webhook
+from worker.settings import Settings
+
+PATIENCE_SECONDS = 1.7
+"""How long a request waits for Postgres; its answer is out within two seconds."""
+
+_RETRY_AFTER = {"Retry-After": "5"}
+
+
+def make_app(settings: Settings, database_url: str, keys: MasterKeys) -> Starlette:
+    """The receiver as an ASGI app; it opens its pool at start-up, and lives on while Postgres is away."""
+    posts = Store(
+        make_pool(database_url, size=settings.database_pool_size, name="indexing-worker receiver"),
+        seconds=PATIENCE_SECONDS,
+    )
+    # A connection of its own: posts that wait for a lock must not make a healthy Postgres look dead.
+    looks = Store(make_pool(database_url, size=1, name="indexing-worker health"), seconds=PATIENCE_SECONDS)
+    routes = Routes(
+        Webhook(posts, keys, cache_seconds=settings.cache_ttl_seconds, max_attempts=settings.worker_max_attempts),
+        Health(looks, seconds=PATIENCE_SECONDS),
+        BodyReader(settings.worker_max_body_bytes),
+    )
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        async with posts.opened(), looks.opened():
+            yield
+
+    return Starlette(
+        routes=[
+            Route("/webhooks/github/{repository_id}", routes.webhook, methods=["POST"]),
+            Route("/health", routes.health),
+            Route("/health/live", routes.live),
+            Route("/metrics", routes.metrics),
+        ],
+        middleware=[Middleware(AccessLog)],
+        lifespan=lifespan,
+    )
+
+
+class Routes:
+    """One method an address."""
+
+    def __init__(self, webhook: Webhook, health: Health, bodies: BodyReader) -> None:
+        self._webhook, self._health, self._bodies = webhook, health, bodies
+
+    async def webhook(self, request: Request) -> Response:
+        """Take a delivery: 202 means that it and its job are committed."""
+        answer = await self._answer(request)
+        metrics.delivery(request.headers.get("x-github-event"), answer.outcome)
+        headers = _RETRY_AFTER if answer.status == 503 else None
+        return JSONResponse(answer.content, answer.status, headers)
+
+    async def _answer(self, request: Request) -> Answer:
+        try:
+            body = await self._bodies.read(request)
+            post = Post(_repository_id(request), request.headers, body)
+            return await within(PATIENCE_SECONDS, self._webhook.receive(post))
+        except BodyTooLarge:
+            return Answer(413, {"status": "too_large", "reason": "The body is over the limit."}, "too_large")
+        except (TimeoutError, ClientDisconnect):
+            return Answer(408, {"status": "timeout", "reason": "The body did not arrive in time."}, "malformed")
+        except Overloaded:
+            return _unavailable("Too many large bodies at once.")
+        except DatabaseUnavailable as failure:
+            get_logger().warning("delivery not taken", reason=str(failure))
+            return _unavailable("The database does not answer; deliver again later.")
+
+    async def health(self, _: Request) -> Response:
+        """How the pipeline is: 200, or 503 while Postgres does not answer."""
+        snapshot = await self._health.snapshot()
+        if snapshot is None:
+            return JSONResponse(report(None), 503, _RETRY_AFTER)
+        return JSONResponse(report(snapshot))
+
+    async def live(self, _: Request) -> Response:
+        """The process answers; Postgres is not asked."""
+        return JSONResponse({"status": "ok"})
+
+    async def metrics(self, _: Request) -> Response:
+        """Prometheus' text format, the queue's depth included."""
+        await self._health.snapshot()
+        return Response(metrics.exposition(), headers={"Content-Type": metrics.CONTENT_TYPE})
+
+
+def _repository_id(request: Request) -> UUID | None:
+    text: str = request.path_params["repository_id"]
+    with contextlib.suppress(ValueError):
+        repository_id = UUID(text)
+        return repository_id if str(repository_id) == text.lower() else None
+    return None
+
+
+def _unavailable(reason: str) -> Answer:
+    return Answer(503, {"status": "unavailable", "reason": reason}, "unavailable")

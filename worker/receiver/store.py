@@ -1,0 +1,159 @@
+"""The receiver's way to Postgres: short transactions, and no trust in what was read before."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+from uuid import UUID
+
+import psycopg
+from psycopg.errors import ForeignKeyViolation, ReadOnlySqlTransaction
+from psycopg_pool import AsyncConnectionPool
+
+from worker.errors import DatabaseUnavailable, NotFound, WorkerError
+from worker.queue.depth import Depth, depth
+from worker.queue.enqueue import Delivered, NewDelivery, deliver
+from worker.receiver.repository import READ, Repository
+
+Connection = psycopg.AsyncConnection[dict[str, Any]]
+Pool = AsyncConnectionPool[Connection]
+Answer = TypeVar("Answer")
+
+# PoolTimeout and the pool's other errors are operational errors too; a standby refuses writes.
+_TROUBLE = (psycopg.OperationalError, psycopg.InterfaceError, ReadOnlySqlTransaction, OSError)
+
+_STATEMENT_TIMEOUT = "select set_config('statement_timeout', %s, true)"
+_PING = """
+update public.repositories
+set webhook_hook_id = coalesce(%(hook)s, webhook_hook_id), webhook_last_ping_at = now(),
+    provider_id = case when lower(git_url) = any (%(urls)s) then coalesce(provider_id, %(provider_id)s)
+                       else provider_id end
+where id = %(id)s"""
+_WORKERS = """
+select count(*) filter (where state = 'running') as running, max(last_seen_at) as last_seen_at,
+       clock_timestamp() as now
+from public.workers where state in ('running', 'draining') and last_seen_at > clock_timestamp() - interval '1 minute'"""
+
+
+class RepositoryChanged(WorkerError):
+    """The repository's row is no longer what the caller decided by; nothing was written."""
+
+    code = "repository_changed"
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The queue at one moment, and how long Postgres took to tell."""
+
+    depths: list[Depth]
+    workers: int
+    seconds: float
+    at: datetime
+
+
+class Store:
+    """Reads and commits of the receiver. Whatever goes wrong with Postgres is one error: DatabaseUnavailable."""
+
+    def __init__(self, pool: Pool, *, seconds: float) -> None:
+        """`seconds`: how long a caller waits; a statement that takes longer is ended by Postgres itself."""
+        self._pool, self._seconds = pool, seconds
+        self._mending: asyncio.Task[None] | None = None
+
+    @contextlib.asynccontextmanager
+    async def opened(self) -> AsyncIterator["Store"]:
+        """Open the pool without waiting for Postgres, so that the process starts and lives without it."""
+        await self._pool.open(wait=False)
+        try:
+            yield self
+        finally:
+            if self._mending is not None:
+                self._mending.cancel()
+            await self._pool.close(timeout=1)
+
+    async def read_repository(self, repository_id: UUID) -> Repository | None:
+        """The repository's row as it is now."""
+
+        async def read(connection: Connection) -> Repository | None:
+            return await _read(connection, repository_id)
+
+        return await self._in_transaction(read)
+
+    async def deliver(self, delivery: NewDelivery, decided_by: Repository) -> Delivered:
+        """Commit a delivery with its job; it is committed when this returns.
+
+        Raises RepositoryChanged when the row says something else than `decided_by` (its secret was rotated, say), and
+        NotFound when it is gone.
+        """
+
+        async def commit(connection: Connection) -> Delivered:
+            row = await connection.execute(READ, (decided_by.id,))
+            delivered = await deliver(connection, delivery)
+            await _expect(row, decided_by)
+            return delivered
+
+        return await self._in_transaction(commit)
+
+    async def remember_ping(
+        self, repository: Repository, hook: int | None, provider_id: int | None, urls: list[str]
+    ) -> None:
+        """Keep the hook's id, and GitHub's number of the repository when its address is the registered one."""
+        facts = {"id": repository.id, "hook": hook, "provider_id": provider_id, "urls": urls}
+
+        async def update(connection: Connection) -> None:
+            row = await connection.execute(READ, (repository.id,))
+            await connection.execute(_PING, facts)
+            await _expect(row, repository)
+
+        await self._in_transaction(update)
+
+    async def snapshot(self) -> Snapshot:
+        """The queue's depth and the number of live workers."""
+        started = time.perf_counter()
+
+        async def look(connection: Connection) -> Snapshot:
+            await connection.execute("select 1")
+            seconds = time.perf_counter() - started
+            depths = await depth(connection)
+            workers = await (await connection.execute(_WORKERS)).fetchone()
+            assert workers is not None
+            return Snapshot(depths, workers["running"], seconds, workers["now"])
+
+        return await self._in_transaction(look)
+
+    async def _in_transaction(self, work: Callable[[Connection], Awaitable[Answer]]) -> Answer:
+        try:
+            async with (
+                self._pool.connection(timeout=self._seconds) as connection,
+                connection.transaction(),
+                connection.pipeline(),  # begin, timeout and work go out together
+            ):
+                await connection.execute(_STATEMENT_TIMEOUT, (str(int(self._seconds * 1000)),))
+                return await work(connection)
+        except ForeignKeyViolation as failure:
+            raise NotFound("The repository is gone.") from failure
+        except _TROUBLE as failure:
+            self._mend_pool()
+            raise DatabaseUnavailable(f"Postgres does not answer ({type(failure).__name__}).") from failure
+
+    def _mend_pool(self) -> None:
+        """Throw out every dead connection now: after a restart each would cost one request its second."""
+        if self._mending is None or self._mending.done():
+            self._mending = asyncio.create_task(self._mend())
+
+    async def _mend(self) -> None:
+        with contextlib.suppress(*_TROUBLE):
+            await self._pool.check()
+
+
+async def _read(connection: Connection, repository_id: UUID) -> Repository | None:
+    row = await (await connection.execute(READ, (repository_id,))).fetchone()
+    return None if row is None else Repository.of(row)
+
+
+async def _expect(cursor: psycopg.AsyncCursor[dict[str, Any]], repository: Repository) -> None:
+    row = await cursor.fetchone()
+    if row is None or Repository.of(row) != repository:
+        raise RepositoryChanged("The repository's row has changed.")

@@ -1,0 +1,171 @@
+"""One webhook post from bytes to answer: who sent it, what it means, committed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeGuard
+from uuid import UUID
+
+from worker import metrics
+from worker.errors import DatabaseUnavailable, MasterKeyError, NotFound
+from worker.job import INCREMENTAL_UPDATE
+from worker.logging import get_logger
+from worker.queue.enqueue import Delivered, NewDelivery, NewJob, index_coalesce_key
+from worker.receiver.github import Decision, Kind, decide, parse_body
+from worker.receiver.repository import Repository, RepositoryCache, accepted_secrets
+from worker.receiver.signature import MasterKeys, verify
+from worker.receiver.store import RepositoryChanged, Store
+from worker.receiver.stored import stored_headers, stored_payload
+
+_LONGEST_HEADER = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """A webhook post as it came; header names in lower case, `repository_id` None when the address holds none."""
+
+    repository_id: UUID | None
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def signature(self) -> str | None:
+        """GitHub's signature of the body."""
+        return self.headers.get("x-hub-signature-256")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the sender gets, and the word under which it is counted."""
+
+    status: int
+    content: Mapping[str, Any]
+    outcome: str
+
+
+# One answer for every stranger: it does not say which repositories exist.
+REFUSED = Answer(
+    401, {"status": "refused", "reason": "The repository is unknown or the signature is wrong."}, "refused"
+)
+
+
+class Webhook:
+    """Receives the posts of all repositories."""
+
+    def __init__(self, store: Store, keys: MasterKeys, *, cache_seconds: float, max_attempts: int) -> None:
+        self._store, self._keys, self._max_attempts = store, keys, max_attempts
+        self._repositories = RepositoryCache(store.read_repository, ttl=cache_seconds)
+
+    async def receive(self, post: Post) -> Answer:
+        """Answer a post. Work is committed when this returns 2xx. Raises DatabaseUnavailable."""
+        for _ in range(2):
+            repository, failure = await self._authenticate(post)
+            if repository is None:
+                metrics.signature_failed(failure)
+                return REFUSED
+            try:
+                return await self._accept(post, repository)
+            except (RepositoryChanged, NotFound):
+                # Remembered facts let the post in; the facts of this moment decide.
+                self._repositories.forget(repository.id)
+        raise DatabaseUnavailable("The repository's row changes faster than it can be read.")
+
+    async def _authenticate(self, post: Post) -> tuple[Repository | None, str]:
+        if post.repository_id is None:
+            return None, self._failure(post, None)
+        repository = await self._repositories.get(post.repository_id)
+        failure = self._failure(post, repository)
+        if failure and (fresh := await self._repositories.get_fresh(post.repository_id)) != repository:
+            repository, failure = fresh, self._failure(post, fresh)
+        return (None if failure else repository), failure
+
+    def _failure(self, post: Post, repository: Repository | None) -> str:
+        """Why this post may not come in; empty when it may. Costs about the same whatever the reason."""
+        why = "mismatch" if post.signature else "missing"
+        accepted: list[str] = []
+        if repository is None:
+            why = "unknown_repository"
+        else:
+            try:
+                accepted = accepted_secrets(repository, self._keys)
+                why = why if accepted else "no_secret"
+            except MasterKeyError as problem:
+                why = "master_key"
+                get_logger().error(
+                    "webhook refused: wrong master key",
+                    repository=str(repository.id),
+                    reason=str(problem),
+                    hint=problem.hint,
+                )
+        return "" if verify(post.body, post.signature, accepted) else why
+
+    async def _accept(self, post: Post, repository: Repository) -> Answer:
+        event, delivery_id = post.headers.get("x-github-event"), post.headers.get("x-github-delivery")
+        if not _is_word(event) or not _is_word(delivery_id):
+            return _malformed("The headers X-GitHub-Event and X-GitHub-Delivery are both needed.")
+        payload = parse_body(post.body, post.headers.get("content-type"))
+        decision = payload if isinstance(payload, Decision) else decide(event, payload, repository.tracked)
+        if isinstance(payload, Decision) or decision.kind is Kind.MALFORMED:
+            return _malformed(decision.reason or "")
+        if decision.kind is Kind.PING:
+            return await self._ping(repository, payload)
+        delivery = NewDelivery(
+            repository_id=repository.id,
+            provider="github",
+            delivery_id=delivery_id,
+            event_type=event,
+            payload=stored_payload(payload, post.body),
+            headers=stored_headers(post.headers),
+            signature=post.signature,
+            reason=decision.reason,
+            job=self._job(repository, decision),
+        )
+        return _answer(delivery, await self._store.deliver(delivery, repository))
+
+    def _job(self, repository: Repository, decision: Decision) -> NewJob | None:
+        if decision.kind is not Kind.INDEX or decision.job_payload is None:
+            return None
+        return NewJob(
+            INCREMENTAL_UPDATE,
+            repository_id=repository.id,
+            payload=decision.job_payload,
+            coalesce_key=index_coalesce_key(repository.id, decision.job_payload["ref"]),
+            max_attempts=self._max_attempts,
+        )
+
+    async def _ping(self, repository: Repository, payload: Mapping[str, Any]) -> Answer:
+        sender = payload.get("repository")
+        sender = sender if isinstance(sender, dict) else {}
+        addresses = [sender.get(name) for name in ("clone_url", "html_url", "ssh_url")]
+        await self._store.remember_ping(
+            repository,
+            hook=_number(payload.get("hook_id")),
+            provider_id=_number(sender.get("id")),
+            urls=[address.lower() for address in addresses if isinstance(address, str) and "\0" not in address],
+        )
+        self._repositories.forget(repository.id)
+        return Answer(200, {"status": "ok", "reason": "The webhook is set up."}, "ping")
+
+
+def _answer(delivery: NewDelivery, delivered: Delivered) -> Answer:
+    if delivered.status == "ignored":
+        reason = delivery.reason or "This delivery was ignored when it came first."
+        return Answer(200, {"status": "ignored", "reason": reason}, "ignored")
+    content = {
+        "status": delivered.status,
+        "job_id": None if delivered.job_id is None else str(delivered.job_id),
+        "delivery_id": delivery.delivery_id,
+        "duplicate": delivered.duplicate,
+    }
+    return Answer(202, content, "duplicate" if delivered.duplicate else "queued")
+
+
+def _malformed(reason: str) -> Answer:
+    return Answer(400, {"status": "malformed", "reason": reason}, "malformed")
+
+
+def _number(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**63 else None
+
+
+def _is_word(header: str | None) -> TypeGuard[str]:
+    return header is not None and 0 < len(header) <= _LONGEST_HEADER and header.isascii() and header.isprintable()
