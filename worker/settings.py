@@ -62,6 +62,9 @@ class Settings(BaseSettings):
 
     # Worker
     worker_slots: int = Field(2, ge=1, le=256, description="Jobs run at once by one worker process.")
+    worker_handlers: str = Field(
+        "", description="Modules, separated by commas, that register more job types with @handler."
+    )
     worker_poll_seconds: float = Field(1.0, ge=0.05, le=60, description="Pause between looks at an empty queue.")
     worker_lease_seconds: float = Field(
         30, ge=2, le=600, description="A worker silent for this long has lost its jobs."
@@ -168,6 +171,11 @@ class Settings(BaseSettings):
     def connections_needed(self) -> int:
         """Connections of one worker process at its busiest: pool, heartbeat and one a child."""
         return self.database_pool_size + 1 + self.worker_slots
+
+    @property
+    def handler_modules(self) -> list[str]:
+        """The modules of WORKER_HANDLERS."""
+        return [name.strip() for name in self.worker_handlers.split(",") if name.strip()]
 
     @property
     def uses_embedded_postgres(self) -> bool:

@@ -207,7 +207,7 @@ begin
         returning j.*
     ), events as (
         insert into public.indexing_job_events (job_id, event_type, context)
-        select c.id, 'claim', jsonb_build_object('worker', p_worker, 'attempt', c.attempt, 'token', c.lease_token)
+        select c.id, 'claim', jsonb_build_object('worker', p_worker, 'attempt', c.attempt, 'lease_token', c.lease_token)
         from claimed c
     ), deliveries as (
         update public.webhook_deliveries d set status = 'processing'
@@ -256,7 +256,7 @@ begin
     end if;
     update public.webhook_deliveries set status = 'processed', processed_at = now(), error_message = null
     where job_id = p_job and status in ('received', 'queued', 'processing');
-    perform queue.record(p_job, 'complete', null, jsonb_build_object('token', p_token));
+    perform queue.record(p_job, 'complete', null, jsonb_build_object('lease_token', p_token));
     perform queue.show_state(repository);
     return true;
 end $$;
@@ -287,7 +287,7 @@ begin
         return false;
     end if;
     perform queue.end_without_result(
-        p_job, repository, 'failed', 'fail', p_error_class, p_message, jsonb_build_object('token', p_token));
+        p_job, repository, 'failed', 'fail', p_error_class, p_message, jsonb_build_object('lease_token', p_token));
     return true;
 end $$;
 
@@ -309,7 +309,7 @@ begin
     if not found then
         return null;
     end if;
-    facts := jsonb_build_object('token', p_token, 'attempt', job.attempt);
+    facts := jsonb_build_object('lease_token', p_token, 'attempt', job.attempt);
     update public.indexing_jobs
     set errors = errors + (p_spends = 'error')::int, crashes = crashes + (p_spends = 'crash')::int,
         snoozes = snoozes + (p_verb = 'snooze')::int,
@@ -392,7 +392,7 @@ begin
     end if;
     perform queue.end_without_result(
         p_job, repository, 'cancelled', 'cancel', 'cancelled', 'cancelled on request',
-        jsonb_build_object('token', p_token));
+        jsonb_build_object('lease_token', p_token));
     return true;
 end $$;
 

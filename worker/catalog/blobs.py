@@ -6,7 +6,7 @@ that two jobs that meet never deadlock, and only the winner of a row inserts its
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import psycopg
 
@@ -15,24 +15,11 @@ BlobKey = tuple[bytes, int]
 """(oid, language number): what names a blob within a scope."""
 
 
-class SymbolRow(Protocol):
-    """A definition, as indexing/records.py has it."""
+SymbolRow = tuple[int, int, int, str | None, str, str, str | None]
+"""A definition: line, end line, kind number, parent, name, qualified name, signature."""
 
-    line: int
-    end_line: int
-    kind: int
-    parent: str | None
-    name: str
-    qualname: str
-    signature: str | None
-
-
-class ReferenceRow(Protocol):
-    """All lines of one blob that refer to one name."""
-
-    kind: int
-    name: str
-    lines: Sequence[int]
+ReferenceRow = tuple[int, str, Sequence[int]]
+"""All lines of one blob that refer to one name: kind number, name, lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +130,12 @@ def _store(connection: Connection, scope: int, parser_version: int, blobs: Seque
 def _copy_records(connection: Connection, blobs: Sequence[tuple[int, NewBlob]]) -> None:
     with connection.cursor() as cursor, cursor.copy(_COPY_SYMBOLS) as copy:
         for blob_id, blob in blobs:
-            for s in blob.symbols:
-                copy.write_row((blob_id, s.line, s.end_line, int(s.kind), s.parent, s.name, s.qualname, s.signature))
+            for symbol in blob.symbols:
+                copy.write_row((blob_id, *symbol))
     with connection.cursor() as cursor, cursor.copy(_COPY_REFS) as copy:
         for blob_id, blob in blobs:
-            for r in blob.references:
-                copy.write_row((blob_id, int(r.kind), r.name, list(r.lines)))
+            for kind, name, lines in blob.references:
+                copy.write_row((blob_id, kind, name, list(lines)))
 
 
 def _chunks(keys: Iterable[BlobKey], size: int) -> Iterable[list[BlobKey]]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
+from psycopg.rows import tuple_row
 
 Connection = psycopg.Connection[dict[str, Any]]
 
@@ -48,7 +49,7 @@ class Totals:
 
 def stored_files(connection: Connection, repo_no: int, branch_no: int) -> dict[str, StoredFile]:
     """Every indexed path of a branch."""
-    with connection.cursor(row_factory=psycopg.rows.tuple_row) as cursor:
+    with connection.cursor(row_factory=tuple_row) as cursor:
         cursor.execute(_FILES, (repo_no, branch_no), binary=True)
         return {path: StoredFile(oid, mode, lang) for path, oid, mode, lang in cursor}
 

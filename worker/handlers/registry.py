@@ -1,12 +1,13 @@
 """Job types and the code that does them. A handler registers itself with a decorator; runtime finds it by job type."""
 
-from collections.abc import Callable, Mapping
+import importlib
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from worker.errors import InvalidPayload, UnknownJobType
+from worker.errors import InvalidPayload, SettingsError, UnknownJobType
 from worker.job import Job, JobContext
 
 Handler = Callable[[JobContext, Any], Mapping[str, Any]]
@@ -38,6 +39,18 @@ def handler(job_type: str, *, payload: type[BaseModel]) -> Callable[[Handler], H
         return run
 
     return register
+
+
+def load_modules(names: Iterable[str]) -> None:
+    """Import the modules that register further job types; raises SettingsError for one that cannot be imported."""
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except ImportError as failure:
+            raise SettingsError(
+                f"WORKER_HANDLERS names {name}, which cannot be imported: {failure}.",
+                hint="It must be importable by the worker: installed, or in a folder of PYTHONPATH.",
+            ) from failure
 
 
 def job_types() -> list[str]:

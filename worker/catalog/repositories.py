@@ -1,0 +1,97 @@
+"""Repositories as people handle them: register, find, list, remove. For the command line."""
+
+from typing import Any
+from uuid import UUID
+
+import psycopg
+
+from worker.errors import NotFound
+
+Connection = psycopg.Connection[dict[str, Any]]
+
+_REGISTER = """
+insert into public.repositories (user_id, name, git_url, provider, settings)
+values (%(user)s, %(name)s, %(url)s, %(provider)s, jsonb_strip_nulls(jsonb_build_object('branch', %(branch)s::text)))
+on conflict (user_id, git_url) do update
+    set settings = repositories.settings || excluded.settings, updated_at = now()
+returning id, (xmax = 0) as created"""
+_ENSURE_USER = "insert into auth.users (id) values (%s) on conflict do nothing"
+_HAS_USER = "select 1 from auth.users where id = %s"
+_FIND = """
+select id from public.repositories
+where (%(user)s::uuid is null or user_id = %(user)s)
+  and (id::text like %(prefix)s or name = %(text)s or git_url = %(text)s)
+order by created_at limit 2"""
+_LIST = """
+select s.repository_id as id, s.name, s.git_url, s.status, s.sync_state, s.last_indexed_commit, s.last_indexed_at,
+       s.job_id, s.job_status, s.error_message
+from public.repository_status s
+where %(user)s::uuid is null or s.user_id = %(user)s
+order by s.name, s.git_url"""
+_SHOW = """
+select r.id, r.name, r.git_url, r.provider, r.visibility, r.status, r.sync_state, r.default_branch,
+       r.settings ->> 'branch' as branch, r.last_indexed_commit, r.last_indexed_at, r.index_generation, r.size_bytes,
+       r.webhook_secret_fingerprint, r.webhook_secret_version, r.webhook_last_ping_at, r.created_at,
+       (select coalesce(sum(tokens_used), 0) from public.token_usage u where u.repository_id = r.id) as tokens_used
+from public.repositories r where r.id = %s"""
+_LANGUAGES = """
+select l.name as language, count(*) as files, sum(b.line_count)::bigint as lines, sum(b.symbol_count)::bigint as symbols
+from idx.files f
+join public.repositories r on r.repo_no = f.repo_no
+join idx.blobs b on b.id = f.blob_id
+join idx.languages l on l.lang = b.lang
+where r.id = %s group by l.name order by files desc, l.name"""
+_REMOVE = "delete from public.repositories where id = %s returning name"
+
+
+def ensure_owner(connection: Connection, user_id: UUID, *, create: bool) -> None:
+    """Make sure the tenant exists; only a laptop creates one, a hosted project has its own users."""
+    if create:
+        connection.execute(_ENSURE_USER, (user_id,))
+    elif connection.execute(_HAS_USER, (user_id,)).fetchone() is None:
+        raise NotFound(
+            f"There is no user {user_id} in auth.users.",
+            hint="Set WORKER_USER_ID (or --user) to the id of one of your project's users.",
+        )
+
+
+def register(
+    connection: Connection, *, user_id: UUID, name: str, url: str, provider: str, branch: str | None
+) -> tuple[UUID, bool]:
+    """The repository of this owner and URL, and whether it is new. A branch given here is tracked from now on."""
+    facts = {"user": user_id, "name": name, "url": url, "provider": provider, "branch": branch}
+    row = connection.execute(_REGISTER, facts).fetchone()
+    assert row is not None
+    return row["id"], row["created"]
+
+
+def find(connection: Connection, text: str, user_id: UUID | None) -> UUID:
+    """A repository by id (or its beginning), name or URL; raises NotFound when none or more than one fits."""
+    prefix = text if len(text) >= 4 else "-"
+    rows = connection.execute(_FIND, {"user": user_id, "prefix": f"{prefix}%", "text": text}).fetchall()
+    if len(rows) != 1:
+        problem = "More than one repository fits" if rows else "There is no repository"
+        raise NotFound(f"{problem} {text!r}.", hint="`worker repo list` shows them with their ids.")
+    return rows[0]["id"]
+
+
+def list_all(connection: Connection, user_id: UUID | None) -> list[dict[str, Any]]:
+    """Every repository of an owner (None: of everybody), with its newest job."""
+    return connection.execute(_LIST, {"user": user_id}).fetchall()
+
+
+def show(connection: Connection, repository_id: UUID) -> dict[str, Any]:
+    """Everything about one repository that a person may see; no secret is among it."""
+    row = connection.execute(_SHOW, (repository_id,)).fetchone()
+    if row is None:
+        raise NotFound(f"There is no repository {repository_id}.", hint="`worker repo list` shows them all.")
+    languages = connection.execute(_LANGUAGES, (repository_id,)).fetchall()
+    return {**row, "languages": languages}
+
+
+def remove(connection: Connection, repository_id: UUID) -> str:
+    """Delete a repository with its jobs, deliveries and index; answers its name."""
+    row = connection.execute(_REMOVE, (repository_id,)).fetchone()
+    if row is None:
+        raise NotFound(f"There is no repository {repository_id}.", hint="`worker repo list` shows them all.")
+    return row["name"]

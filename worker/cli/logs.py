@@ -1,0 +1,63 @@
+"""Printing a job's log: once, or following it until the job has ended."""
+
+import time
+from collections.abc import Iterator
+from uuid import UUID
+
+import typer
+from rich.console import Console
+
+from worker.cli.state import State
+from worker.errors import NotFound
+from worker.joblog.read import LogState, follow, read_log
+from worker.joblog.render import render
+from worker.joblog.spool import Spool
+from worker.joblog.stores import open_store
+from worker.queue.seal import LogState as Row
+from worker.queue.seal import log_state
+
+SECONDS_TO_WAIT_FOR_SEALING = 10.0
+
+
+def print_log(state: State, job_id: UUID, *, follow: bool, as_json: bool) -> None:
+    """Print the log; with `follow`, go on until the job has ended and its log is sealed."""
+    color = Console().is_terminal
+    for line in _followed(state, job_id) if follow else log_lines(state, job_id):
+        typer.echo(line.decode().rstrip("\n") if as_json else render(line, color=color))
+
+
+def log_lines(state: State, job_id: UUID) -> Iterator[bytes]:
+    """The whole log as it is now."""
+    row = _row(state, job_id)
+    yield from read_log(
+        open_store(state.settings),
+        Spool(state.settings.state_dir / "spool"),
+        job_id=job_id,
+        created_at=row.created_at,
+        parts=row.parts,
+        token=row.token,
+        again=lambda: _row(state, job_id).parts,
+    )
+
+
+def _followed(state: State, job_id: UUID) -> Iterator[bytes]:
+    ended_at: float | None = None
+
+    def now() -> LogState:
+        nonlocal ended_at
+        row = _row(state, job_id)
+        if row.status.is_terminal and ended_at is None:
+            ended_at = time.monotonic()
+        waited = ended_at is not None and time.monotonic() - ended_at > SECONDS_TO_WAIT_FOR_SEALING
+        finished = row.status.is_terminal and (row.sealed or row.token is None or waited)
+        return LogState(parts=row.parts, token=row.token, finished=finished)
+
+    store, spool = open_store(state.settings), Spool(state.settings.state_dir / "spool")
+    yield from follow(store, spool, job_id=job_id, created_at=_row(state, job_id).created_at, state=now)
+
+
+def _row(state: State, job_id: UUID) -> Row:
+    row = state.ask(log_state, job_id)
+    if row is None:
+        raise NotFound(f"There is no job {job_id}.", hint="`worker jobs` lists them.")
+    return row

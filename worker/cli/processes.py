@@ -1,0 +1,73 @@
+"""run, receive, migrate, check: the processes of a deployment and what prepares them."""
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from worker.cli.state import Json, open_state, print_json
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Register this file's commands."""
+    for command in (run, receive, migrate, check):
+        app.command(no_args_is_help=False)(command)
+
+
+def run(
+    slots: Annotated[int | None, typer.Option(help="Jobs at once; default WORKER_SLOTS.", min=1)] = None,
+    until_idle: Annotated[bool, typer.Option("--until-idle", help="End when the queue has nothing to do.")] = False,
+    metrics_port: Annotated[int | None, typer.Option(help="Health and metrics; 0: any free port.", min=0)] = None,
+) -> None:
+    """Claim and run jobs until a signal ends it: the first drains, the second stops at once.
+
+    Example: worker run --slots 4
+    """
+    from worker.runtime.worker import run_worker
+
+    with open_state(process="worker", quiet=False, worker_slots=slots, worker_metrics_port=metrics_port) as state:
+        asyncio.run(run_worker(state.settings, state.database.url, until_idle=until_idle))
+
+
+def receive(
+    port: Annotated[
+        int | None, typer.Option(help="Port; default WORKER_RECEIVER_PORT, 0: any free one.", min=0)
+    ] = None,
+) -> None:
+    """Receive GitHub webhooks at POST /webhooks/github/{repository_id} until a signal ends it.
+
+    Example: worker receive --port 8080
+    """
+    from worker.receiver.serve import serve
+
+    with open_state(process="receiver", quiet=False, worker_receiver_port=port) as state:
+        serve(state.settings, state.database.url)
+
+
+def migrate(json: Json = False) -> None:
+    """Bring the database's schema up to date; safe to run at any time, by any number of processes.
+
+    Example: DATABASE_URL=postgresql://… worker migrate
+    """
+    from worker.database.migrate import migrate as apply
+
+    with open_state(quiet=json, migrated=False) as state:
+        applied = apply(state.database.url)
+    if json:
+        print_json({"applied": applied})
+    elif applied:
+        for name in applied:
+            state.out.print(f"applied {name}")
+    else:
+        state.out.print("Nothing to do: the schema is up to date.")
+
+
+def check(json: Json = False) -> None:
+    """Print the effective settings (secrets masked) and try Postgres, git and the log store. Fails if one fails.
+
+    Example: worker check
+    """
+    from worker.cli.checks import run_checks
+
+    if not run_checks(as_json=json):
+        raise typer.Exit(1)

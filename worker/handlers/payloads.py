@@ -1,0 +1,43 @@
+"""The payloads of the built-in job types. Unknown fields are kept out of the way, wrong ones are named."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Commit = Field(None, pattern=r"^[0-9a-f]{40}$")
+
+
+class Hints(BaseModel):
+    """Paths that pushes named; hints only, git decides."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    added: list[str] = []
+    modified: list[str] = []
+    removed: list[str] = []
+
+
+class IndexPayload(BaseModel):
+    """What full_index and incremental_update are about. Without a ref: the tracked branch."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    ref: str | None = Field(None, pattern=r"^refs/heads/.+")
+    before: str | None = Commit
+    after: str | None = Commit
+    forced: bool = False
+    hints: Hints | Literal["unknown"] | None = None
+    rebuild: bool = False
+
+    @property
+    def branch(self) -> str | None:
+        """The branch's short name."""
+        return self.ref.removeprefix("refs/heads/") if self.ref else None
+
+
+class ValidatePayload(BaseModel):
+    """validate needs nothing but its repository."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    ref: str | None = Field(None, pattern=r"^refs/heads/.+")

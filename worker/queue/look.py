@@ -1,0 +1,87 @@
+"""Looking at jobs, workers and deliveries: what the command line shows."""
+
+from typing import Any
+from uuid import UUID
+
+import psycopg
+
+from worker.errors import NotFound
+
+Connection = psycopg.AsyncConnection[dict[str, Any]]
+
+_FIND = "select id from public.indexing_jobs where id::text like %s order by id desc limit 2"
+_JOB = """
+select j.*, r.name as repository, r.git_url
+from public.indexing_jobs j left join public.repositories r on r.id = j.repository_id where j.id = %s"""
+_JOBS = """
+select j.id, j.job_type, j.status, j.attempt, j.errors, j.crashes, j.priority, j.progress, j.error_class,
+       j.error_message, j.queued_at, j.started_at, j.finished_at, j.result, r.name as repository
+from public.indexing_jobs j left join public.repositories r on r.id = j.repository_id
+where (%(user)s::uuid is null or j.user_id = %(user)s)
+  and (%(status)s::text is null or j.status = %(status)s)
+  and (%(repository)s::uuid is null or j.repository_id = %(repository)s)
+order by j.id desc limit %(limit)s"""
+_DELIVERIES = """
+select id, delivery_id, event_type, status, received_at, processed_at, error_message
+from public.webhook_deliveries where job_id = %s order by id"""
+_USAGE = "select usage_type, tokens_used, metadata from public.token_usage where job_id = %s order by usage_type"
+_WORKERS = """
+select id, hostname, pid, version, state, slots, started_at, last_seen_at,
+       (select count(*) from public.indexing_jobs j where j.worker_id = w.id and j.status = 'in_progress') as running
+from public.workers w
+where w.last_seen_at > clock_timestamp() - interval '10 minutes' order by w.started_at"""
+_LIVE = """
+select exists (select from public.workers
+    where state = 'running' and last_seen_at > clock_timestamp() - make_interval(secs => %s)) as live"""
+
+
+async def find_job(connection: Connection, text: str) -> UUID:
+    """A job by its id or the beginning of it; raises NotFound when none or more than one fits."""
+    prefix = text.lower() if len(text) >= 4 else "-"
+    rows = await (await connection.execute(_FIND, (f"{prefix}%",))).fetchall()
+    if len(rows) != 1:
+        problem = "More than one job begins with" if rows else "There is no job"
+        raise NotFound(f"{problem} {text!r}.", hint="`worker jobs` lists them with their ids.")
+    return rows[0]["id"]
+
+
+async def job_row(connection: Connection, job_id: UUID) -> dict[str, Any]:
+    """A job's row with its repository's name; raises NotFound."""
+    row = await (await connection.execute(_JOB, (job_id,))).fetchone()
+    if row is None:
+        raise NotFound(f"There is no job {job_id}.", hint="`worker jobs` lists them.")
+    return row
+
+
+async def list_jobs(
+    connection: Connection,
+    *,
+    user_id: UUID | None = None,
+    status: str | None = None,
+    repository_id: UUID | None = None,
+    limit: int = 20,
+) -> list[dict[str, Any]]:
+    """The newest jobs first."""
+    facts = {"user": user_id, "status": status, "repository": repository_id, "limit": limit}
+    return await (await connection.execute(_JOBS, facts)).fetchall()
+
+
+async def deliveries_of(connection: Connection, job_id: UUID) -> list[dict[str, Any]]:
+    """The webhook deliveries that a job answers."""
+    return await (await connection.execute(_DELIVERIES, (job_id,))).fetchall()
+
+
+async def usage_of(connection: Connection, job_id: UUID) -> list[dict[str, Any]]:
+    """What a job was billed."""
+    return await (await connection.execute(_USAGE, (job_id,))).fetchall()
+
+
+async def workers(connection: Connection) -> list[dict[str, Any]]:
+    """Workers seen in the last ten minutes."""
+    return await (await connection.execute(_WORKERS)).fetchall()
+
+
+async def has_live_worker(connection: Connection, lease_seconds: float) -> bool:
+    """Whether any worker takes jobs at this moment."""
+    row = await (await connection.execute(_LIVE, (lease_seconds,))).fetchone()
+    return row is not None and row["live"]

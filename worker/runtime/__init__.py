@@ -1,0 +1,1 @@
+"""Running attempts: who owns what, and how all die together."""

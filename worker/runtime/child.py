@@ -1,0 +1,169 @@
+"""The child process of one attempt: its own session, its limits, the handler, and dying with its worker."""
+
+import contextlib
+import os
+import resource
+import shutil
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from worker.database.connect import connect
+from worker.errors import DatabaseUnavailable, JobError, LeaseLost, Snooze
+from worker.handlers.registry import find, parse_payload
+from worker.job import Job, JobLog
+from worker.joblog.identity import identity_of
+from worker.joblog.log import open_job_log
+from worker.joblog.spool import Spool
+from worker.redact import Redactor
+from worker.runtime import tree
+from worker.runtime.channel import Secrets, pack, read_secrets
+from worker.settings import Settings
+
+SECONDS_BETWEEN_MESSAGES = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class ChildOrder:
+    """What the parent asks of a child; holds no secret."""
+
+    job: Job
+    workdir: Path
+    spool_root: Path
+    log_level: str
+    memory_bytes: int
+    file_bytes: int
+    processes: int
+
+
+def child_main(order: ChildOrder, liveness: Connection, channel: socket.socket) -> None:
+    """Run one attempt and send its answer. Entry point of the process, called in a fresh fork of the forkserver."""
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _limit(order)
+    threading.Thread(target=_die_with_worker, args=(liveness, order.workdir), name="liveness", daemon=True).start()
+    context = ChildContext(order, channel)
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        channel.sendall(_answer(context))
+
+
+def _limit(order: ChildOrder) -> None:
+    """The second line of defence; the parent measures the whole tree and kills first."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (order.file_bytes, order.file_bytes))
+    if sys.platform == "linux":
+        resource.setrlimit(resource.RLIMIT_AS, (order.memory_bytes, order.memory_bytes))
+
+
+def _die_with_worker(liveness: Connection, workdir: Path) -> None:
+    """Wait for the worker's end of the pipe to close, then take everything down.
+
+    Parent-death signals would not do: the parent is the forkserver, not the worker.
+    """
+    with contextlib.suppress(EOFError, OSError):
+        liveness.recv_bytes()
+    tree.kill_own_session()
+    shutil.rmtree(workdir, ignore_errors=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _answer(context: "ChildContext") -> bytes:
+    """Run the handler and say how it went; everything a handler may raise is caught here."""
+    try:
+        registration = find(context.job.job_type)
+        payload = parse_payload(registration, context.job)
+        context.event("start", f"attempt {context.job.attempt}", pid=os.getpid())
+        result = registration.run(context, payload)
+        if context.published_result is not None:
+            return pack("published", result=context.published_result)
+        return pack("done", result=dict(result))
+    except LeaseLost as failure:
+        context.log.warning("lease lost", reason=str(failure))
+        return pack("lost", message=str(failure))
+    except JobError as failure:
+        context.log.error("attempt failed", error_class=failure.code, reason=str(failure), hint=failure.hint)
+        return _failed(failure.code, _sentence(failure), failure.retryable, getattr(failure, "seconds", None))
+    except (DatabaseUnavailable, psycopg.OperationalError) as failure:
+        context.log.error("database unavailable", reason=context.redactor.text(str(failure)))
+        return _failed(Snooze.code, "Postgres did not answer; the job comes back at no cost.", True, 5.0)
+    except MemoryError:
+        context.log.error("out of memory")
+        return _failed("out_of_memory", "The attempt ran out of memory.", True, None, crash=True)
+    except Exception as failure:
+        text = context.redactor.text("".join(traceback.format_exception(failure)))
+        context.log.error("handler raised", error_class="unexpected", traceback=text)
+        sentence = context.redactor.text(f"{type(failure).__name__}: {failure}")[:2000]
+        return _failed("unexpected", sentence, True, None)
+
+
+def _failed(code: str, sentence: str, retryable: bool, seconds: float | None, *, crash: bool = False) -> bytes:
+    return pack("failed", error_class=code, message=sentence, retryable=retryable, snooze_seconds=seconds, crash=crash)
+
+
+def _sentence(failure: JobError) -> str:
+    return f"{failure} {failure.hint}" if failure.hint else str(failure)
+
+
+class ChildContext:
+    """The JobContext of worker/job.py, as it is inside a child process."""
+
+    def __init__(self, order: ChildOrder, channel: socket.socket) -> None:
+        self.job = order.job
+        self.workdir = order.workdir
+        self.processes = order.processes
+        self.redactor = Redactor()
+        spool = Spool(order.spool_root)
+        self._opened = open_job_log(spool, identity_of(order.job), self.redactor, source="child", level=order.log_level)
+        self.log: JobLog = self._opened.log
+        self.published_result: dict[str, Any] | None = None
+        self._channel = channel
+        self._sent_at = 0.0
+
+    @cached_property
+    def _secrets(self) -> Secrets:
+        secrets = read_secrets(self._channel)
+        for secret in [*secrets.settings.secrets(), secrets.database_url]:
+            self.redactor.add(secret)
+        return secrets
+
+    @property
+    def settings(self) -> Settings:
+        """The program's settings, secrets included."""
+        return self._secrets.settings
+
+    @contextlib.contextmanager
+    def connect(self) -> Iterator[psycopg.Connection[dict[str, Any]]]:
+        """A connection of the attempt's own; raises DatabaseUnavailable."""
+        with connect(self._secrets.database_url, name=f"indexing-worker job {self.job.job_type}") as connection:
+            yield connection
+
+    def progress(self, phase: str, done: int = 0, total: int | None = None) -> None:
+        """Tell the parent where the attempt is; calls that come too fast are dropped, a phase's end is not."""
+        now = time.monotonic()
+        if now - self._sent_at >= SECONDS_BETWEEN_MESSAGES or done == total:
+            self._sent_at = now
+            self._send(pack("progress", phase=phase, done=done, total=total))
+
+    def event(self, verb: str, message: str | None = None, **context: Any) -> None:
+        """Tell the parent an event of the job."""
+        self._send(pack("event", verb=verb, message=message, context=self.redactor.value(context)))
+
+    def published(self, result: Mapping[str, Any]) -> None:
+        """The handler has completed the job in its own transaction: from here on a crash changes nothing."""
+        self.published_result = dict(result)
+
+    def _send(self, line: bytes) -> None:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self._channel.sendall(line)

@@ -1,0 +1,47 @@
+"""Folders for the fetched objects of running jobs: one a process, locked while it lives, swept after its death."""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from worker.job import Job
+
+PREFIX = "indexing-worker-"
+
+
+class Scratch:
+    """This process's scratch folder. Folders of dead processes beside it are deleted at the start."""
+
+    def __init__(self, root: Path) -> None:
+        root.mkdir(parents=True, exist_ok=True)
+        _sweep(root)
+        self._folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=root))
+        self._lock = os.open(self._folder / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+
+    def folder(self, job: Job, *, create: bool = True) -> Path:
+        """The folder of one attempt."""
+        folder = self._folder / f"{job.id}-{job.lease_token}"
+        if create:
+            folder.mkdir(mode=0o700, exist_ok=True)
+        return folder
+
+    def close(self) -> None:
+        """Delete everything."""
+        os.close(self._lock)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _sweep(root: Path) -> None:
+    """Delete the folders whose process is gone: their lock is free."""
+    for folder in root.glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError):
+            lock = os.open(folder / "lock", os.O_RDWR | os.O_CLOEXEC)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(lock)
