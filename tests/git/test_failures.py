@@ -51,4 +51,11 @@ def test_the_sentence_is_short_clean_and_without_credentials() -> None:
 
 def test_a_killed_git_says_by_what() -> None:
     """A signal, such as that of the kernel's memory killer, is the only trace it leaves."""
-    assert "killed by signal 9" in str(failure("https://x/a", -9, b""))
+    killed = failure("https://x/a", -9, b"")
+    assert "killed by signal 9" in str(killed)
+    assert killed.retryable
+
+
+def test_a_crashed_git_is_not_tried_again() -> None:
+    """What overflows git's stack once, such as a tree of very many levels, does so each time."""
+    assert not failure("https://x/a", -11, b"").retryable

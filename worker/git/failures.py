@@ -1,6 +1,7 @@
 """What git printed when it failed → the error class that says whether a retry helps."""
 
 import re
+import signal
 
 from worker.errors import (
     AccessDenied,
@@ -14,6 +15,7 @@ from worker.errors import (
 )
 
 _LONGEST_DETAIL = 200
+_CRASHES = (-signal.SIGSEGV, -signal.SIGBUS, -signal.SIGABRT)  # a tree 50,000 folders deep: no retry mends it
 
 # First match wins. Only git's own lines are searched (see _own_lines); {subject} is what git worked on,
 # {detail} one cleaned line of what it said.
@@ -92,6 +94,8 @@ def failure(subject: str, status: int, stderr: bytes) -> JobError:
     for pattern, kind, sentence, hint in _CAUSES:
         if re.search(pattern, text, re.IGNORECASE):
             return kind(_sentence(sentence, subject, detail), hint=hint)
+    if status in _CRASHES:
+        return GitPermanentError(f"git crashed on {subject}: {detail}.")
     return GitError(f"git failed on {subject}: {detail}.")
 
 

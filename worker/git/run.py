@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 from typing import IO, cast
 
@@ -49,7 +50,7 @@ class GitProcess:
             process_group=0,  # not a session: what is left of a job is killed by session
         )
         self.stdin = cast(IO[bytes], self._process.stdin)
-        self.stdout = cast(IO[bytes], self._process.stdout)
+        self.stdout = cast(BufferedReader, self._process.stdout)
         self._companion = threading.Thread(target=self._accompany, name="git-companion", daemon=True)
 
     def begin(self, seconds: float) -> None:

@@ -3,8 +3,8 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import IO
 
 from worker.errors import GitError, TooLarge
 from worker.git.run import git
@@ -42,11 +42,11 @@ def read_tree(git_dir: Path, commit: str, *, max_paths: int, timeout: float = 30
     return entries
 
 
-def _records(stdout: IO[bytes], max_paths: int) -> Iterator[bytes]:
+def _records(stdout: BufferedReader, max_paths: int) -> Iterator[bytes]:
     """The NUL-ended records of git's answer, as they come, within the limits of number and length."""
     paths = size = 0
     rest = b""
-    while chunk := stdout.read1(_CHUNK):  # pyright: ignore[reportAttributeAccessIssue]
+    while chunk := stdout.read1(_CHUNK):
         *records, rest = (rest + chunk).split(b"\0")
         paths += len(records)
         size += len(chunk)
