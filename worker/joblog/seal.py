@@ -1,0 +1,184 @@
+"""A job is at its end: all that was logged becomes one log, named by the job's row.
+
+It may be killed at any step and called again. The commit point is the caller's row update, which names the log; nothing
+is deleted before it. Only the owner of a lease token may seal with it: the token is in the log's name, so that nobody
+else's seal can overwrite it.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from worker.joblog.identity import LogIdentity, Segment
+from worker.joblog.ship import Step, local_failures, no_step, ship
+from worker.joblog.sources import Parts, is_sealed_by, lines_of_parts, lines_of_piece, pieces, segments_of
+from worker.joblog.spool import Spool
+from worker.joblog.store import CHUNK, LogStore
+
+IN_MEMORY_BYTES = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A job's whole log as the row shall name it: its objects in order, and their bytes and lines together."""
+
+    parts: list[dict[str, Any]]
+    bytes: int
+    lines: int
+
+
+def seal(
+    store: LogStore,
+    spool: Spool,
+    identity: LogIdentity,
+    *,
+    previous: Parts,
+    commit: Callable[[Sealed], bool],
+    step: Step = no_step,
+) -> Sealed | None:
+    """Join earlier log, segments and spool into the log of a job at its end; None if the commit says it is not ours.
+
+    `previous` are the parts that the row names now. If they are this token's own, a crash came after the commit, and
+    only the clearing is done. `commit` must answer True if the row names exactly these parts already: a False deletes
+    the object.
+    """
+    if is_sealed_by(previous, identity.token):
+        _clear(store, spool, identity, step)
+        return _known(previous)
+    with _something_to_come_back_to(spool, identity):
+        sealed = _prepare(store, spool, identity, previous, step)
+        if not commit(sealed):
+            _withdraw(store, spool, identity, sealed)
+            return None
+        step("committed")
+        _clear(store, spool, identity, step)
+        return sealed
+
+
+def _something_to_come_back_to(spool: Spool, identity: LogIdentity) -> contextlib.AbstractContextManager[Any]:
+    """Where there is no spool, an empty one: whoever finds it left over finishes what a kill interrupts."""
+    if spool.path(identity).exists():
+        return contextlib.nullcontext()
+    return contextlib.closing(spool.open(identity))
+
+
+def _prepare(store: LogStore, spool: Spool, identity: LogIdentity, previous: Parts, step: Step) -> Sealed:
+    with local_failures("sealing a log"):
+        _ship_earlier(store, spool, identity)
+        step("earlier attempts shipped")
+        segments = _segments(store, spool, identity)
+        sealed = _write(store, spool, identity, previous, segments)
+        step("written")
+        outdated = [segment.key for segment in segments] + [part["key"] for part in previous]
+        if outdated:
+            spool.note_keys(identity, outdated)
+        step("noted")
+        return sealed
+
+
+def _ship_earlier(store: LogStore, spool: Spool, identity: LogIdentity) -> None:
+    """Earlier attempts of killed workers on this machine that nobody has finished yet belong into this log."""
+    if identity.attempt == 1:
+        return
+    for earlier in spool.identities(identity.job_id):
+        if earlier.token < identity.token:
+            with spool.claim(earlier) as ours:
+                if ours:
+                    ship(store, spool, earlier)
+
+
+def _segments(store: LogStore, spool: Spool, identity: LogIdentity) -> list[Segment]:
+    """The job's segments. A first attempt that never shipped has none: one request less for about half of all jobs."""
+    if identity.attempt == 1 and _has_lines(spool.path(identity)) and not spool.noted_keys(identity):
+        return []
+    return segments_of(store, identity.job_id, identity.created_at)
+
+
+def _write(store: LogStore, spool: Spool, identity: LogIdentity, previous: Parts, segments: list[Segment]) -> Sealed:
+    path = spool.path(identity)
+    spooled = {identity.token: _read(path)} if _has_lines(path) else {}
+    lines = _all_lines(store, previous, segments, spooled)
+    building = spool.building(identity)
+    size, count, data = _collect(lines, building)
+    if count == 0:
+        return Sealed([], 0, 0)
+    if data is None:
+        store.put_file(identity.sealed_key, building)
+    else:
+        store.put(identity.sealed_key, data)
+    return Sealed([{"key": identity.sealed_key, "bytes": size, "lines": count}], size, count)
+
+
+def _all_lines(
+    store: LogStore, previous: Parts, segments: list[Segment], spooled: dict[int, Iterator[bytes]]
+) -> Iterator[bytes]:
+    yield from lines_of_parts(store, previous)
+    for piece in pieces(segments, spooled):
+        yield from lines_of_piece(store, piece)
+
+
+def _collect(lines: Iterable[bytes], building: Path) -> tuple[int, int, bytes | None]:
+    """Bytes and lines, and the content while it is small; a large one goes to the file, never whole into memory."""
+    size = count = 0
+    kept: list[bytes] | None = []
+    kept_bytes = 0
+    building.unlink(missing_ok=True)
+    for line in lines:
+        size, count = size + len(line), count + 1
+        kept.append(line)
+        kept_bytes += len(line)
+        if kept_bytes > IN_MEMORY_BYTES:
+            _append(building, kept)
+            kept, kept_bytes = [], 0
+    if size == kept_bytes:
+        return size, count, b"".join(kept)
+    _append(building, kept)
+    return size, count, None
+
+
+def _append(building: Path, lines: list[bytes]) -> None:
+    building.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with building.open("ab") as file:
+        file.writelines(lines)
+
+
+def _clear(store: LogStore, spool: Spool, identity: LogIdentity, step: Step) -> None:
+    """Delete what the sealed log has taken in. The spool goes last: while it is there, somebody comes back to this."""
+    with local_failures("clearing up after sealing a log"):
+        store.delete(key for key in spool.noted_keys(identity) if key != identity.sealed_key)
+        step("cleared")
+        spool.remove(identity)
+        step("removed")
+
+
+def _withdraw(store: LogStore, spool: Spool, identity: LogIdentity, sealed: Sealed) -> None:
+    """A newer attempt owns the job: what we have written goes, what we have read stays."""
+    store.delete(part["key"] for part in sealed.parts)
+    with local_failures("withdrawing a log"):
+        spool.building(identity).unlink(missing_ok=True)
+        if not _has_lines(spool.path(identity)):
+            spool.remove(identity)
+
+
+def _known(parts: Parts) -> Sealed:
+    return Sealed(
+        [dict(part) for part in parts],
+        sum(part.get("bytes", 0) for part in parts),
+        sum(part.get("lines", 0) for part in parts),
+    )
+
+
+def _read(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            yield chunk
+
+
+def _has_lines(path: Path) -> bool:
+    """Whether a spool holds anything; only then is it more than its segments."""
+    try:
+        return path.stat().st_size > 0
+    except FileNotFoundError:
+        return False
