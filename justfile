@@ -1,0 +1,90 @@
+# Everyday commands; `just` lists them. `just check` is exactly what CI runs.
+# scripts/setup-env installs just into .venv, where there is no other: .venv/bin/just check
+
+set shell := ["bash", "-euo", "pipefail", "-c"]
+bin := justfile_directory() / ".venv/bin"
+
+_list:
+    @{{ just_executable() }} --justfile {{ quote(justfile()) }} --list --unsorted
+
+# Make .venv ready for everything below
+[group('develop')]
+setup:
+    scripts/setup-env dev
+
+# All that must be green: format, lint, layers, types, tests (the documentation's among them)
+[group('develop')]
+check: format-check lint layers types test
+
+# Format and mend what can be mended
+[group('develop')]
+fmt: setup
+    {{ bin }}/ruff format
+    {{ bin }}/ruff check --fix
+
+[group('develop')]
+format-check: setup
+    {{ bin }}/ruff format --check
+
+[group('develop')]
+lint: setup
+    {{ bin }}/ruff check
+
+# Every import goes to a lower floor
+[group('develop')]
+layers: setup
+    {{ bin }}/lint-imports --no-logo
+
+[group('develop')]
+types: setup
+    {{ bin }}/basedpyright
+
+# scripts/test with its arguments: names, --all, pytest options
+[group('develop')]
+test *arguments:
+    scripts/test {{ arguments }}
+
+# Links, tables and words of the documentation
+[group('develop')]
+docs:
+    scripts/test tests/project/test_docs.py
+
+# From a signed push to searchable code, here and now
+[group('run')]
+demo *arguments:
+    scripts/demo {{ arguments }}
+
+# Measure: a benchmark's name and its arguments; without a name, the list
+[group('run')]
+bench *arguments:
+    scripts/bench {{ arguments }}
+
+# A worker process
+[group('run')]
+run: setup
+    {{ bin }}/worker run
+
+# A receiver process
+[group('run')]
+receive: setup
+    {{ bin }}/worker receive
+
+# Apply the migrations to DATABASE_URL, or to the embedded Postgres
+[group('database')]
+migrate: setup
+    {{ bin }}/worker migrate
+
+# Recreate the local Supabase stack's database from the migrations and the seed (needs Docker)
+[group('database')]
+supabase-reset:
+    supabase db reset
+
+# Capture changes made in the local Supabase stack as a new migration
+[group('database')]
+supabase-generate name:
+    supabase db diff --file {{ quote(name) }}
+
+# Apply the migrations to the hosted project in SUPABASE_DB_URL and PGPASSWORD
+[group('database')]
+supabase-apply *arguments:
+    scripts/supabase-apply-remote.sh {{ arguments }}
