@@ -81,7 +81,9 @@ class EmbeddedPostgres:
                 self._end()
 
     def stop(self) -> None:
-        """Stop the server, whoever uses it."""
+        """Stop the server, whoever uses it; nothing to do when none was ever started."""
+        if not self._folder.exists():
+            return
         with one_at_a_time(self._folder / "start.lock"):
             self._end()
         self.release()

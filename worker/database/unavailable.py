@@ -32,16 +32,16 @@ _ENCODE = "A password with special characters must be percent-encoded in DATABAS
 
 def unavailable(url: str, failure: psycopg.Error) -> DatabaseUnavailable:
     """The error to raise for a connection that could not be made."""
-    where = _where(url)
-    if where is None:
+    place = where(url)
+    if place is None:
         return DatabaseUnavailable("DATABASE_URL cannot be understood as a Postgres URL.", hint=_ENCODE)
-    sentence = f"Postgres at {where} does not answer: {_reason(str(failure))}."
+    sentence = f"Postgres at {place} does not answer: {_reason(str(failure))}."
     for secret in _secrets(url):
         sentence = sentence.replace(secret, "***")
     return DatabaseUnavailable(sentence)
 
 
-def _where(url: str) -> str | None:
+def where(url: str) -> str | None:
     """Host, port and database; None for a URL that does not surely say which part is the password."""
     try:
         known = conninfo_to_dict(url)
@@ -51,7 +51,10 @@ def _where(url: str) -> str | None:
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
     if scheme and (rest.count("@") > 1 or ("@" in rest and "@" not in authority)):
         return None
-    return f"{known.get('host', 'localhost')}:{known.get('port', 5432)}/{known.get('dbname', '')}"
+    port = str(known.get("port", 5432))
+    if not re.fullmatch(r"[\d,]+", port):
+        return None
+    return f"{known.get('host', 'localhost')}:{port}/{known.get('dbname', '')}"
 
 
 def _reason(text: str) -> str:

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-from psycopg.conninfo import conninfo_to_dict
-
 from worker.database.embedded import EmbeddedPostgres
+from worker.database.unavailable import where
 from worker.settings import Settings
 
 
@@ -22,11 +21,10 @@ class Database:
 
     def describe(self) -> str:
         """One sentence for people, without a secret."""
-        known = conninfo_to_dict(self.url)
-        place = f"{known.get('host', 'localhost')}:{known.get('port', 5432)}"
+        place = where(self.url) or "an address that cannot be understood"
         if self.embedded:
-            return f"Using the embedded Postgres on {place} (DATABASE_URL is not set)."
-        return f"Using the Postgres of DATABASE_URL on {place}, database {known.get('dbname', 'postgres')}."
+            return f"Using the embedded Postgres at {place} (DATABASE_URL is not set)."
+        return f"Using the Postgres of DATABASE_URL at {place}."
 
     def close(self) -> None:
         """Let go of the embedded server; nothing to do for another one."""
