@@ -67,7 +67,7 @@ _ERROR_CLASSES = {
     *_codes(WorkerError),
     *["none", "unexpected", "cancelled", "claim_lost", "worker_lost", "no_process"],
 }
-_PHASES = ["total", "resolve", "trees", "compare", "fetch", "extract", "store", "publish"]
+_PHASES = ["total", "resolve", "fetch", "compare", "extract", "publish"]
 _VERBS = [
     "complete",
     "published",
@@ -81,7 +81,7 @@ _VERBS = [
     "event",
     "seal",
 ]
-_KILLS = ["time", "memory", "disk", "cancel", "drain", "fenced", "lost", "orphan"]
+_KILLS = ["time", "memory", "cancel", "release", "lost"]
 
 _counter = partial(Counter, namespace="indexing_worker", registry=REGISTRY)
 _gauge = partial(Gauge, namespace="indexing_worker", registry=REGISTRY)

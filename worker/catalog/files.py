@@ -24,7 +24,8 @@ from idx.files f join idx.blobs b on b.id = f.blob_id
 where f.repo_no = %s and f.branch_no = %s"""
 _TOTALS = """
 select count(*) as files, coalesce(sum(b.symbol_count), 0)::bigint as symbols,
-       coalesce(sum(b.ref_count), 0)::bigint as refs, coalesce(sum(b.size), 0)::bigint as bytes
+       coalesce(sum(b.ref_count), 0)::bigint as refs, coalesce(sum(b.size), 0)::bigint as bytes,
+       coalesce(sum(b.tokens), 0)::bigint as tokens
 from idx.files f join idx.blobs b on b.id = f.blob_id
 where f.repo_no = %s and f.branch_no = %s"""
 _SKIPPED = """
@@ -43,6 +44,7 @@ class Totals:
     files: int
     symbols: int
     references: int
+    tokens: int
     size_bytes: int
     skipped: dict[str, int]
 
@@ -59,4 +61,4 @@ def totals(connection: Connection, repo_no: int, branch_no: int) -> Totals:
     row = connection.execute(_TOTALS, (repo_no, branch_no)).fetchone()
     assert row is not None
     skipped = {line["name"]: line["files"] for line in connection.execute(_SKIPPED, (repo_no, branch_no))}
-    return Totals(row["files"], row["symbols"], row["refs"], row["bytes"], skipped)
+    return Totals(row["files"], row["symbols"], row["refs"], row["tokens"], row["bytes"], skipped)

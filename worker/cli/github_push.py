@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-import httpx
-
 from worker.errors import WorkerError
 from worker.receiver.signature import sign
 
@@ -47,6 +45,8 @@ class Push:
 
 def post_push(base_url: str, repository_id: UUID, secret: str, push: Push) -> dict[str, Any]:
     """Post a signed push; the receiver's answer. Raises WorkerError when it is not accepted."""
+    import httpx  # slow to import, and only the demo needs it
+
     body = json.dumps(push.payload()).encode()
     headers = {
         "Content-Type": "application/json",

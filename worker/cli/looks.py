@@ -64,7 +64,7 @@ def result_lines(result: dict[str, Any]) -> list[tuple[str, str]]:
         ("changed", f"{result.get('files_changed', 0):,}, of which {result.get('files_parsed', 0):,} parsed"),
         ("symbols", f"{result.get('symbols', 0):,}"),
         ("references", f"{result.get('references', 0):,}"),
-        ("tokens billed", f"{result.get('tokens', 0):,}"),
+        ("tokens", f"{result.get('tokens', 0):,}, of which {result.get('tokens_billed', 0):,} billed to this job"),
         ("fetched", size(result.get("bytes_fetched"))),
         ("seconds", ", ".join(f"{phase} {value:.2f}" for phase, value in seconds.items())),
     ]

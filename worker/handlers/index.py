@@ -292,7 +292,7 @@ def _publish(run: Run, target: Target, plan: Plan, stored: Stored, fetched: int)
             "files_parsed": stored.parsed,
             "symbols_parsed": stored.symbols,
             "references_parsed": stored.references,
-            "tokens": tokens,
+            "tokens_billed": tokens,
             "bytes_fetched": fetched,
         }
         result = _result(run, target, facts)
@@ -304,7 +304,7 @@ def _publish(run: Run, target: Target, plan: Plan, stored: Stored, fetched: int)
 def _publish_nothing_new(run: Run, target: Target) -> dict[str, Any]:
     """The branch stands where it stood: nothing is written but the job's completion."""
     facts = dict.fromkeys(
-        ["files_changed", "files_removed", "files_parsed", "symbols_parsed", "references_parsed", "tokens"], 0
+        ["files_changed", "files_removed", "files_parsed", "symbols_parsed", "references_parsed", "tokens_billed"], 0
     )
     with run.connection.transaction():
         limit_transaction(run.connection, run.settings.worker_lease_seconds * 0.45)
@@ -340,6 +340,7 @@ def _result(run: Run, target: Target, facts: Mapping[str, Any]) -> dict[str, Any
         "skipped": count.skipped,
         "symbols": count.symbols,
         "references": count.references,
+        "tokens": count.tokens,
         "size_bytes": count.size_bytes,
         **facts,
         "seconds": dict(run.seconds),

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from worker import metrics
 
 Health = Callable[[], tuple[bool, dict[str, Any]]]
 
@@ -33,7 +35,7 @@ def _handler(health: Health) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             match self.path.partition("?")[0]:
                 case "/metrics":
-                    self._answer(200, CONTENT_TYPE_LATEST, generate_latest())
+                    self._answer(200, CONTENT_TYPE_LATEST, metrics.exposition())
                 case "/health/live":
                     self._answer(200, "application/json", b'{"status": "live"}')
                 case "/health":

@@ -43,6 +43,7 @@ class Worker:
 
     def __init__(self, settings: Settings, database_url: str) -> None:
         load_modules(settings.handler_modules)
+        metrics.announce_job_types(job_types())
         self.settings = settings
         self.heartbeat = Heartbeat(
             lambda: connect(database_url, name="indexing-worker heartbeat"),
@@ -277,7 +278,7 @@ class Worker:
 
 def _count_work(job: Job, result: Mapping[str, Any]) -> None:
     """Metrics of published work, from the result that was committed with it."""
-    metrics.tokens_billed(result.get("tokens", 0))
+    metrics.tokens_billed(result.get("tokens_billed", 0))
     metrics.bytes_fetched(result.get("bytes_fetched", 0))
     for phase, seconds in result.get("seconds", {}).items():
         metrics.phase_ended(job.job_type, phase, seconds)

@@ -1,0 +1,128 @@
+"""Index jobs run in the test's own process, and what the index then holds."""
+
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import structlog
+from psycopg.types.json import Jsonb
+
+from worker.database.connect import connect
+from worker.handlers.index import index
+from worker.handlers.payloads import IndexPayload
+from worker.job import Job, new_job_id
+from worker.queue.claim import job_of_row
+from worker.settings import Settings
+
+
+class InProcess:
+    """A JobContext without a child process: real database, real git, real extractors."""
+
+    def __init__(self, job: Job, workdir: Path, database_url: str, on_phase: Callable[[str], None]) -> None:
+        self.job = job
+        self.workdir = workdir
+        self.processes = 1
+        self.log = structlog.get_logger()
+        self.settings = Settings(_env_file=None, worker_allow_local_repositories=True)  # type: ignore[call-arg]
+        self.result: dict[str, Any] = {}
+        self._database_url = database_url
+        self._on_phase = on_phase
+
+    @contextmanager
+    def connect(self) -> Iterator[psycopg.Connection[dict[str, Any]]]:
+        """A connection of the attempt's own."""
+        with connect(self._database_url, name="test job") as connection:
+            yield connection
+
+    def progress(self, phase: str, done: int = 0, total: int | None = None) -> None:
+        """Where a test may interfere."""
+        self._on_phase(phase)
+
+    def event(self, verb: str, message: str | None = None, **context: Any) -> None:
+        """Nobody listens."""
+
+    def published(self, result: Any) -> None:
+        """Keep the result."""
+        self.result = dict(result)
+
+
+class Indexer:
+    """Runs index jobs on repositories of the test, and reads the index back."""
+
+    def __init__(self, url: str, db: psycopg.Connection[dict[str, Any]], folder: Path) -> None:
+        self.url = url
+        self.db = db
+        self.folder = folder
+        self.worker_id = uuid.uuid4()
+        db.execute(
+            "insert into workers (id, hostname, pid, version, slots) values (%s, 'test', 1, '0', 1)", (self.worker_id,)
+        )
+
+    def claim(self, repository_id: uuid.UUID, **payload: Any) -> Job:
+        """Enqueue and claim an index job."""
+        self.db.execute(
+            "select * from queue.enqueue(%s, %s, 'incremental_update', %s)",
+            (new_job_id(), repository_id, Jsonb(payload)),
+        )
+        row = self.db.execute(
+            "select * from queue.claim(%s, array['incremental_update'], 1)", (self.worker_id,)
+        ).fetchone()
+        assert row is not None
+        return job_of_row(row)
+
+    def context(self, job: Job, on_phase: Callable[[str], None] = lambda _: None) -> InProcess:
+        """What the handler sees."""
+        workdir = self.folder / str(job.lease_token)
+        workdir.mkdir()
+        return InProcess(job, workdir, self.url, on_phase)
+
+    def run(self, repository_id: uuid.UUID, **payload: Any) -> dict[str, Any]:
+        """Index a repository's tip; the result."""
+        context = self.context(self.claim(repository_id, **payload))
+        index(context, IndexPayload.model_validate(payload))
+        return context.result
+
+    def files(self, repository_id: uuid.UUID) -> list[tuple[Any, ...]]:
+        """Every path with everything that is known of its content, comparable between repositories."""
+        rows = self.db.execute(
+            """
+            select f.path, f.mode, f.skip, b.oid, b.lang, b.skip as blob_skip, b.tokens, b.content,
+                   (select array_agg(row(s.line, s.kind, s.qualname, s.signature)::text order by s.line, s.qualname)
+                    from idx.symbols s where s.blob_id = b.id) as symbols,
+                   (select array_agg(row(x.kind, x.name, x.lines)::text order by x.kind, x.name)
+                    from idx.refs x where x.blob_id = b.id) as refs
+            from idx.files f join idx.blobs b on b.id = f.blob_id join repositories r on r.repo_no = f.repo_no
+            where r.id = %s order by f.path""",
+            (repository_id,),
+        )
+        return [tuple(str(value) for value in row.values()) for row in rows]
+
+    def written_since(self, transaction: int) -> int:
+        """Rows of schema idx written by transactions from this one on."""
+        count = 0
+        for table in ("blobs", "files", "symbols", "refs", "imports", "import_edges", "scopes"):
+            query = psycopg.sql.SQL("select count(*) as n from idx.{} where xmin::text::bigint >= %s").format(
+                psycopg.sql.Identifier(table)
+            )
+            row = self.db.execute(query, (transaction,)).fetchone()
+            assert row is not None
+            count += row["n"]
+        return count
+
+    def transaction(self) -> int:
+        """The number of a new transaction."""
+        row = self.db.execute("select pg_current_xact_id()::text::bigint as n").fetchone()
+        assert row is not None
+        return row["n"]
+
+
+@pytest.fixture
+def indexer(database_url: str, db: psycopg.Connection[dict[str, Any]], tmp_path: Path) -> Indexer:
+    """Runs index jobs in this process."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    return Indexer(database_url, db, folder)
