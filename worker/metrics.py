@@ -65,7 +65,17 @@ _OUTCOMES = [
 ]
 _ERROR_CLASSES = {
     *_codes(WorkerError),
-    *["none", "unexpected", "cancelled", "claim_lost", "worker_lost", "no_process"],
+    *[
+        "none",
+        "unexpected",
+        "cancelled",
+        "claim_lost",
+        "worker_lost",
+        "worker_failed",
+        "self_fenced",
+        "superseded",
+        "no_process",
+    ],
 }
 _PHASES = ["total", "resolve", "fetch", "compare", "extract", "publish"]
 _VERBS = [

@@ -177,14 +177,13 @@ class Worker:
         job, started = attempt.job, time.monotonic()
         reporting = asyncio.create_task(reporter.run())
         try:
-            await self.logs.begin(job, str(self.heartbeat.worker_id))
             outcome = await self._outcome(attempt)
             await reporter.flush()
             verb = await self._finish(attempt, outcome)
             self._tell(job, outcome, verb, time.monotonic() - started)
             await self.logs.end(job, outcome, verb)
         except Exception:
-            self._log.exception("attempt broke the worker's own code", job=str(job.id))
+            self._log.exception("the end of an attempt could not be recorded", job=str(job.id))
         finally:
             reporting.cancel()
             shutil.rmtree(self.scratch.folder(job, create=False), ignore_errors=True)
@@ -195,11 +194,17 @@ class Worker:
 
     async def _outcome(self, attempt: Attempt) -> Outcome:
         try:
+            await self.logs.begin(attempt.job, str(self.heartbeat.worker_id))
             return await attempt.run()
-        except OSError as failure:  # no process to be had: not the job's fault
+        except (OSError, EOFError) as failure:  # no process to be had: not the job's fault
             self._log.error("cannot start a child process", job=str(attempt.job.id), reason=str(failure))
             message = "the worker could not start a process"
             return Outcome(Ending.RELEASE, error_class="no_process", message=message, delay_seconds=5)
+        except Exception as failure:  # our own bug: counted as a crash, so that it cannot go round for ever
+            self._log.exception("an attempt broke the worker's own code", job=str(attempt.job.id))
+            attempt.stop(Stop.LOST)
+            message = f"the worker failed: {type(failure).__name__}"
+            return Outcome(Ending.CRASH, error_class="worker_failed", message=message, delay_seconds=5)
 
     async def _finish(self, attempt: Attempt, outcome: Outcome) -> str:
         """Record the outcome, however long Postgres is away; answers the verb, or 'lost'."""
