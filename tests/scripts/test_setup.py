@@ -36,6 +36,8 @@ def get_requires_for_build_editable(config_settings=None):
 def build_editable(wheel_directory, config_settings=None, metadata_directory=None):
     with open("builds", "a") as builds:
         builds.write("build\\n")
+    if pathlib.Path("refuse").exists():
+        raise OSError("no room left")
     while pathlib.Path("hold").exists():
         time.sleep(0.01)
     with zipfile.ZipFile(pathlib.Path(wheel_directory) / "nothing-1-py3-none-any.whl", "w") as wheel:
@@ -158,6 +160,21 @@ def test_a_killed_set_up_is_made_anew(checkout: Path) -> None:
     (checkout / "hold").unlink()
     assert "making it anew" in setup(checkout)
     assert setup(checkout) == ""
+
+
+def test_a_failed_set_up_says_why_and_keeps_what_was_there(checkout: Path) -> None:
+    """Without a network, a changed pyproject.toml must not cost the environment that worked."""
+    setup(checkout)
+    (checkout / ".venv/kept").touch()
+    (checkout / "refuse").touch()
+    process = start(checkout, "dev")
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "no room left" in said
+    assert "failed" in said
+    (checkout / "refuse").unlink()
+    assert "ready" in setup(checkout, "dev")
+    assert (checkout / ".venv/kept").exists()
 
 
 @pytest.mark.parametrize("damage", ["moved", "no interpreter"])
