@@ -155,27 +155,43 @@ def test_a_killed_user_leaves_a_server_that_the_next_one_joins(state: Path, pid_
     assert pid_of(state) is None
 
 
-def test_a_forked_child_neither_keeps_nor_stops_the_server(state: Path, pid_of: PidOf) -> None:
-    """A child's end, or its release, does not stop the server; a child that lives on does not keep it."""
+def test_a_forked_child_does_not_stop_the_server(state: Path, pid_of: PidOf) -> None:
+    """A child that releases, or ends with its parent's exit handlers, leaves the server to its parent."""
     code = """
         server.start()
         child = os.fork()
         if child == 0:
             server.release()
-            sys.exit()  # with the exit handlers of its parent
+            sys.exit()
         os.waitpid(child, 0)
         print(server.is_running(), flush=True)
-        child = os.fork()
-        if child == 0:
-            time.sleep(60)
-        server.release()
-        print(server.is_running(), flush=True)
-        os.kill(child, 9)
     """
     process = python(code, str(state))
     said, _ = process.communicate(timeout=30)
-    assert said.split() == ["True", "False"]
+    assert said.split() == ["True"]
     assert pid_of(state) is None
+
+
+def test_a_forked_child_does_not_keep_the_server(state: Path, pid_of: PidOf) -> None:
+    """When the parent was killed, a child that lives on is no user: the next user's release stops the server."""
+    code = """
+        server.start()
+        child = os.fork()
+        if child == 0:
+            time.sleep(60)
+        print(child, flush=True)
+        sys.stdin.read()
+    """
+    process = python(code, str(state))
+    assert process.stdout is not None
+    child = psutil.Process(int(process.stdout.readline()))
+    process.kill()
+    process.wait()
+    server = EmbeddedPostgres(state, options=FAST)
+    server.start()
+    server.release()
+    assert pid_of(state) is None
+    child.kill()
 
 
 def test_a_killed_server_comes_back_with_its_data(state: Path, pid_of: PidOf) -> None:

@@ -5,7 +5,6 @@ last user it runs on, and the next user joins it. A killed server comes back wit
 """
 
 import atexit
-import os
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -53,7 +52,6 @@ class EmbeddedPostgres:
         self._port = port
         self._options = _OPTIONS | dict(options or {})
         self._users = UsersLock(self._folder / "users.lock")
-        self._owner: int | None = None
 
     @property
     def log_file(self) -> Path:
@@ -74,8 +72,6 @@ class EmbeddedPostgres:
     def release(self) -> None:
         """Let go of the server; it is stopped if nobody else uses it."""
         atexit.unregister(self.release)
-        if self._owner != os.getpid():  # a forked child: its parent uses the server, not it
-            return
         with self._users.leave() as last:
             if last:
                 self._end()
@@ -106,7 +102,6 @@ class EmbeddedPostgres:
                 if last:
                     self._end()
             raise
-        self._owner = os.getpid()
         atexit.register(self.release)
         return f"postgresql://{SUPERUSER}:{password}@127.0.0.1:{server.port}/postgres"
 
