@@ -135,6 +135,19 @@ def test_encoded_spellings_go(before: str) -> None:
     assert len(shown.replace(MASK, "")) <= len(before) * 2 + 6
 
 
+@pytest.mark.parametrize(
+    "secret",
+    ["both'\"quotes-secret", 'quo"ted-secret', "back\\slash-secret", "sécret-with-accent", "two\nlines-secret"],
+)
+def test_escaped_spellings_go(secret: str) -> None:
+    """A known secret goes from texts that quote it: JSON within JSON, and the repr of whatever held it."""
+    redactor = Redactor([secret])
+    for text in (json.dumps([secret]), json.dumps([secret], ensure_ascii=False), repr({"x": secret})):
+        assert redactor.text(text).count(MASK) == 1
+        assert "secret" not in redactor.text(text)
+        assert "slash" not in redactor.text(text)
+
+
 def test_a_number_that_is_a_secret_goes() -> None:
     """A secret of digits goes where it appears as a number."""
     assert Redactor(["12345678"]).value({"n": 12345678, "m": 5}) == {"n": MASK, "m": 5}

@@ -333,6 +333,30 @@ def test_an_attempt_killed_in_its_first_shipping_is_sealed_without_remains(
     assert [key for key, _ in store.list("")] == [attempt(1).sealed_key]
 
 
+def test_pieces_cut_anew_after_a_crash_are_joined_once(
+    store: LocalStore, spool: Spool, attempt: Attempt, row: Row
+) -> None:
+    """Should the size of a segment change between the crash and the repetition, overlapping pieces double no line."""
+
+    class Killed(Exception):
+        pass
+
+    def die_at_third(name: str) -> None:
+        if name == "put" and len(list(store.list("live/"))) == 3:
+            raise Killed
+
+    write_lines(spool, attempt(1), range(50), pad=100)
+    with pytest.raises(Killed):
+        ship(store, spool, attempt(1), segment_bytes=1_000, step=die_at_third)
+    ship(store, spool, attempt(1), segment_bytes=2_000)
+    row.write(20, [], sealed=False)
+    write_lines(spool, attempt(2), range(50, 60))
+    sealed = seal(store, spool, attempt(2), previous=[], commit=row.commit(20))
+    assert sealed is not None
+    assert numbers_in(store, sealed.parts) == list(range(60))
+    assert [key for key, _ in store.list("")] == [attempt(2).sealed_key]
+
+
 def test_segments_are_cut_at_line_ends(store: LocalStore, spool: Spool, attempt: Attempt) -> None:
     """Each segment is readable on its own, none is larger than allowed, and together they are the spool."""
     write_lines(spool, attempt(1), range(100), pad=90)

@@ -174,7 +174,7 @@ def _open_own(where: _Where, now: LogState) -> BinaryIO | None:
 def _growing(file: BinaryIO, changed: Callable[[], bool], poll: float, wait: Callable[[float], Any]) -> Iterator[bytes]:
     """What the file holds and what is added to it, until something else has changed."""
     while True:
-        over = changed()  # before reading: what was written until then is read below
+        over = changed()
         while chunk := file.read(CHUNK):
             yield chunk
         if over:

@@ -90,8 +90,8 @@ def _ship_earlier(store: LogStore, spool: Spool, identity: LogIdentity) -> None:
 
 
 def _segments(store: LogStore, spool: Spool, identity: LogIdentity) -> list[Segment]:
-    """The job's segments. A first attempt that never shipped has none: one request less for about half of all jobs."""
-    if identity.attempt == 1 and _has_lines(spool.path(identity)) and not spool.noted_keys(identity):
+    """The job's segments. A first attempt's spool holds all there is: one request less for about half of all jobs."""
+    if identity.attempt == 1 and _has_lines(spool.path(identity)):
         return []
     return segments_of(store, identity.job_id, identity.created_at)
 
