@@ -201,3 +201,11 @@ def test_a_server_that_goes_away_is_told(empty_database_url: str, folder: Path) 
     with pytest.raises(DatabaseUnavailable, match="during the migration"):
         migrate(empty_database_url, folder=folder)
     assert pending(empty_database_url, folder=folder) == ["20260102000000_two.sql"]
+
+
+def test_missing_rights_are_told_with_a_way_out(database_url: str, tmp_path: Path) -> None:
+    """Not every owner of a database may create the API roles; the hint says who must, and which."""
+    (tmp_path / "20991231000000_roles.sql").write_text("set local role anon; create role somebody;")
+    with pytest.raises(MigrationError, match="permission denied to create role") as failure:
+        migrate(database_url, folder=tmp_path)
+    assert "service_role" in str(failure.value.hint)

@@ -181,7 +181,10 @@ def _advice(failure: psycopg.Error) -> str:
     if isinstance(failure, psycopg.errors.LockNotAvailable):
         return "A table was busy for too long; earlier files stay applied. Run `worker migrate` again."
     if isinstance(failure, psycopg.errors.InsufficientPrivilege):
-        return "Migrate as the owner of the database, who may create roles (on Supabase: the user postgres)."
+        return (
+            "Migrate as the database's owner (on Supabase: the user postgres). On a Postgres of your own a superuser "
+            "must first create the roles anon, authenticated and service_role, the last with bypassrls."
+        )
     return "Earlier files stay applied, this one left nothing behind. Mend the cause and run `worker migrate` again."
 
 
