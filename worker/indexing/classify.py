@@ -1,0 +1,105 @@
+"""What is not read, and why: every file left out keeps a row with one of these reasons."""
+
+import re
+from enum import IntEnum
+
+
+class Skip(IntEnum):
+    """The rows of idx.skip_reasons."""
+
+    NONE = 0
+    BINARY = 1
+    TOO_LARGE = 2
+    LFS_POINTER = 3
+    SUBMODULE = 4
+    SYMLINK = 5
+    GENERATED = 6
+    MINIFIED = 7
+    VENDORED = 8
+    POISON = 9
+    BAD_PATH = 10
+
+
+_MODE_SYMLINK = 0o120000
+_MODE_SUBMODULE = 0o160000
+
+_LFS = b"version https://git-lfs.github.com/spec/"
+_HEAD_BYTES = 8_000
+# Control characters that no text has; tab, line feeds, backspace, form feed and escape do occur.
+_CONTROL = bytes(set(range(0x20)) - set(b"\t\n\r\f\b\x1b\x1a")) + b"\x7f"
+_MAX_CONTROL_SHARE = 0.05
+_BINARY_STARTS = (b"%PDF-", b"\xff\xfe", b"\xfe\xff", b"!<arch>\n", b"GIF8")
+
+_MINIFIABLE = ("js", "mjs", "cjs", "jsx", "ts", "css", "scss", "less", "svg", "html", "htm", "json")
+_CODE = ("js", "mjs", "cjs", "css")
+_LOCK_FILES = frozenset(
+    """
+    package-lock.json npm-shrinkwrap.json yarn.lock pnpm-lock.yaml bun.lock deno.lock composer.lock poetry.lock uv.lock
+    pdm.lock Pipfile.lock Gemfile.lock Cargo.lock go.sum flake.lock mix.lock pubspec.lock Podfile.lock
+    """.split()  # noqa: SIM905
+)
+_PROSE = ("md", "markdown", "rst", "txt", "adoc", "org")
+_COMMENT = re.compile(rb"^[ \t]*(?://|#|/\*|\*|--|;|<!--|%|\"\"\"|REM )[^\n]*", re.MULTILINE)
+_GENERATED = re.compile(
+    rb"""(?<![\w`"'.])@generated\b(?![`"'])
+    | \bcode\ generated\b.{0,200}\bdo\ not\ edit
+    | \b(?:auto-?\ ?generated|generated\ (?:by|from|with|using|code|file))\b.{0,300}\bdo\ not\ (?:edit|modify|change)
+    | \bdo\ not\ (?:edit|modify|change)\b.{0,300}\b(?:auto-?\ ?generated|generated\ (?:by|from|with|using|code|file))\b
+    """,
+    re.IGNORECASE | re.DOTALL | re.VERBOSE,
+)
+_MARKER_BYTES = 2_000
+
+
+def classify_entry(path: str, mode: int, size: int | None, *, max_file_bytes: int) -> Skip:
+    """Why a path of a tree is not read at all, whatever its content; `size` None: not known yet."""
+    if mode == _MODE_SUBMODULE:
+        return Skip.SUBMODULE
+    if mode == _MODE_SYMLINK:
+        return Skip.SYMLINK
+    if size is not None and size > max_file_bytes:
+        return Skip.TOO_LARGE
+    return Skip.NONE
+
+
+def classify_content(path: str, content: bytes) -> Skip:
+    """Why a content is not indexed. UTF-16 is binary, as it is for git: its NULs cannot be stored as text."""
+    if content.startswith(_LFS):
+        return Skip.LFS_POINTER
+    if _is_binary(content):
+        return Skip.BINARY
+    name = path.rpartition("/")[2]
+    suffix = name.rpartition(".")[2].lower()
+    if _is_generated(name, suffix, content):
+        return Skip.GENERATED
+    if _is_minified(name, suffix, content):
+        return Skip.MINIFIED
+    return Skip.NONE
+
+
+def _is_binary(content: bytes) -> bool:
+    if b"\0" in content or content.startswith(_BINARY_STARTS):
+        return True
+    head = content[:_HEAD_BYTES]
+    control = len(head) - len(head.translate(None, _CONTROL))
+    return control > len(head) * _MAX_CONTROL_SHARE
+
+
+def _is_generated(name: str, suffix: str, content: bytes) -> bool:
+    """Lock files, source maps, and files whose first comments say so."""
+    if name in _LOCK_FILES or (suffix == "map" and name.count(".") > 1):
+        return True
+    if suffix in _PROSE:
+        return False
+    head = b"\n".join(_COMMENT.findall(content[:_MARKER_BYTES]))
+    return _GENERATED.search(head) is not None
+
+
+def _is_minified(name: str, suffix: str, content: bytes) -> bool:
+    """Lines far longer than anybody writes; data files need to be large as well."""
+    if suffix not in _MINIFIABLE or len(content) < 1_000:
+        return False
+    average = len(content) / (content.count(b"\n") + 1)
+    if suffix in _CODE:
+        return average > (100 if ".min." in name else 250)
+    return average > 1_000 and len(content) > 50_000

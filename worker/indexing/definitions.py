@@ -1,0 +1,212 @@
+"""Definitions of a file: names, kinds, nesting and signatures, out of the query's matches."""
+
+import re
+from dataclasses import dataclass
+
+from tree_sitter import Node
+
+from worker.indexing.grammars import Matches
+from worker.indexing.records import Symbol, SymbolKind
+
+MAX_NAME_BYTES = 512
+MAX_QUALNAME_BYTES = 1024
+MAX_SIGNATURE = 300
+MAX_SYMBOLS = 20_000
+
+_KINDS = {f"definition.{kind.name.lower()}": kind for kind in SymbolKind}
+_VALUES = frozenset({SymbolKind.CONSTANT, SymbolKind.VARIABLE, SymbolKind.FIELD})
+_CALLABLES = frozenset({SymbolKind.FUNCTION, SymbolKind.METHOD})
+_TYPES = frozenset(
+    {SymbolKind.CLASS, SymbolKind.INTERFACE, SymbolKind.TRAIT, SymbolKind.STRUCT, SymbolKind.ENUM, SymbolKind.TYPE}
+)
+_NAMED_EXPRESSIONS = frozenset({"function_expression", "class"})
+_RECEIVER = re.compile(rb"[\w$.]+")
+_MODIFIERS = re.compile(rb"(?:[\w\s]|\([\w ]*\)\s)*")  # `export async`, `pub(crate)`
+_OPENING = re.compile(r"(?:\{|=>|=|:|\(|;|,|\s)+$")
+_IMPORTED = re.compile(rb"[\w$]+\s*=\s*require\s*\(")
+
+
+@dataclass(slots=True)
+class _Found:
+    """A definition as matched: its whole node, its name's node, and what it belongs to without being inside it."""
+
+    kind: SymbolKind | None  # None: a scope that is no symbol
+    node: Node
+    name: Node
+    receiver: Node | None
+    start: int
+    end: int
+
+
+@dataclass(slots=True)
+class _Scope:
+    start: int
+    end: int
+    kind: SymbolKind
+    name: bytes
+    qualname: str
+    parent: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Definitions:
+    """The symbols of a file in order, where their names stand, and how many were left out."""
+
+    symbols: tuple[Symbol, ...]
+    name_starts: frozenset[int]
+    left_out: int
+
+
+def definitions(source: bytes, matches: Matches) -> Definitions:
+    """Symbols with their nesting; values inside functions are local and no symbols."""
+    found = _found(matches)
+    symbols: list[Symbol] = []
+    scopes: list[_Scope] = []
+    left_out = 0
+    for item in sorted(found.values(), key=lambda item: (item.start, -item.end)):
+        while scopes and not _encloses(scopes[-1], item):
+            scopes.pop()
+        scope = _scope(source, item, scopes)
+        if scope is None:
+            continue
+        if item.kind is not None:
+            if len(symbols) >= MAX_SYMBOLS or _too_long(scope):
+                left_out += 1
+                continue
+            symbols.append(_symbol(source, item, scope))
+        scopes.append(scope)
+    return Definitions(tuple(symbols), frozenset(found), left_out)
+
+
+def _found(matches: Matches) -> dict[int, _Found]:
+    """Definitions by where their name starts; one that two patterns match is what the more telling one says."""
+    found: dict[int, _Found] = {}
+    for _, captures in matches:
+        names = captures.get("name")
+        if names is None:
+            continue
+        kind: SymbolKind | None = None
+        node = name = names[0]
+        for capture, nodes in captures.items():
+            if capture in _KINDS:
+                kind, node = _KINDS[capture], nodes[0]
+            elif capture == "scope":
+                node = nodes[0]
+        receiver = captures["parent"][0] if "parent" in captures else None
+        start = name.start_byte
+        before = found.get(start)
+        if before is None or (before.kind in _VALUES and kind not in _VALUES):
+            found[start] = _Found(kind, node, name, receiver, node.start_byte, node.end_byte)
+    return found
+
+
+def _encloses(scope: _Scope, item: _Found) -> bool:
+    """Whether the definition is inside; several names of one statement share its range and are not."""
+    return scope.end >= item.end and (scope.start, scope.end) != (item.start, item.end)
+
+
+def _scope(source: bytes, item: _Found, scopes: list[_Scope]) -> _Scope | None:
+    """The definition with its place in the nesting; None where it is no definition after all."""
+    name = source[item.name.start_byte : item.name.end_byte]
+    outer = scopes[-1] if scopes else None
+    parent = outer.qualname if outer else None
+    kind = item.kind
+    if kind is None:
+        return _Scope(item.start, item.end, SymbolKind.CLASS, name, _text(name), parent)
+    if not name or _is_noise(source, item, name, kind, outer):
+        return None
+    if item.receiver is not None:
+        parent = _receiver(source, item.receiver, name, outer)
+        if parent in ("module.exports", "exports"):
+            parent = None
+        elif parent is not None:
+            kind = SymbolKind.METHOD
+        if name == b"exports":
+            return None
+    elif kind is SymbolKind.FUNCTION and outer is not None and outer.kind in _TYPES:
+        kind = SymbolKind.METHOD
+    elif kind in _VALUES:
+        kind = _kind_of_value(source, item, name, kind)
+    qualname = f"{parent}.{_text(name)}" if parent else _text(name)
+    return _Scope(item.start, item.end, kind, name, qualname, parent)
+
+
+def _is_noise(source: bytes, item: _Found, name: bytes, kind: SymbolKind, outer: _Scope | None) -> bool:
+    if name == b"_":
+        return True  # Go's blank name, and what others throw away
+    if kind in _VALUES:
+        if outer is not None and outer.kind in _CALLABLES:
+            return True  # a local
+        return _IMPORTED.match(source, item.start) is not None  # `const fs = require("fs")` imports
+    # `const parse = function parse() {}` defines one thing.
+    return outer is not None and outer.end == item.end and item.node.type in _NAMED_EXPRESSIONS
+
+
+def _receiver(source: bytes, node: Node, name: bytes, outer: _Scope | None) -> str | None:
+    """The type that a definition outside its body belongs to: Go's receiver, JavaScript's `Type.prototype.name = …`."""
+    text = source[node.start_byte : node.end_byte]
+    if text == b"this" and outer is not None:
+        return outer.parent if outer.kind is SymbolKind.METHOD else outer.qualname
+    if text == b"this" or not _RECEIVER.fullmatch(text):
+        return outer.qualname if outer else None
+    return _text(text.removesuffix(b".prototype"))
+
+
+def _kind_of_value(source: bytes, item: _Found, name: bytes, kind: SymbolKind) -> SymbolKind:
+    """Constants are what the language says, or in Python what is written in capitals."""
+    if kind is SymbolKind.VARIABLE and item.node.type == "assignment" and name.isupper():
+        return SymbolKind.CONSTANT
+    if kind is SymbolKind.FIELD and item.node.type == "field_declaration":
+        words = source[item.start : item.name.start_byte].split()
+        if b"static" in words and b"final" in words:
+            return SymbolKind.CONSTANT
+    return kind
+
+
+def _too_long(scope: _Scope) -> bool:
+    return len(scope.name) > MAX_NAME_BYTES or len(scope.qualname.encode()) > MAX_QUALNAME_BYTES
+
+
+def _symbol(source: bytes, item: _Found, scope: _Scope) -> Symbol:
+    line = item.name.start_point.row + 1
+    end_line = max(line, item.node.end_point.row + 1)
+    return Symbol(line, end_line, scope.kind, scope.parent, _text(scope.name), scope.qualname, _signature(source, item))
+
+
+def _signature(source: bytes, item: _Found) -> str:
+    """The definition from its name's line up to its body, on one line."""
+    start = source.rfind(b"\n", 0, item.name.start_byte) + 1
+    if start < item.start and not _MODIFIERS.fullmatch(source, start, item.start):
+        start = item.start
+    end = _head_end(source, item)
+    head = source[start : min(end, start + 4 * MAX_SIGNATURE)]
+    return _OPENING.sub("", " ".join(_text(head).split())[:MAX_SIGNATURE])
+
+
+def _head_end(source: bytes, item: _Found) -> int:
+    """Where the body starts, or a comment before it; without a body the end of the name's line."""
+    body = _body(item.node)
+    if body is None:
+        return min(item.end, _line_end(source, item.name.end_byte))
+    before = body.prev_sibling
+    while before is not None and "comment" in before.type:
+        body, before = before, before.prev_sibling
+    return body.start_byte
+
+
+def _body(node: Node) -> Node | None:
+    """The definition's block, that of a function given as a value included."""
+    body = node.child_by_field_name("body")
+    if body is None:
+        value = node.child_by_field_name("value") or node.child_by_field_name("right")
+        body = value.child_by_field_name("body") if value is not None else None
+    return body
+
+
+def _line_end(source: bytes, start: int) -> int:
+    end = source.find(b"\n", start)
+    return end if end >= 0 else len(source)
+
+
+def _text(name: bytes) -> str:
+    return name.decode("utf-8", "replace")

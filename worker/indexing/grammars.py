@@ -1,0 +1,90 @@
+"""Grammars, their queries, and parsing with a limit.
+
+The queries in queries/*.scm are this project's own. Those that ship with the grammars name methods, constants, enums,
+interfaces and most uses of types wrongly or not at all, and their comment patterns cost time. Captures mean:
+`@definition.<kind>` a whole definition and `@name` its name; `@scope` the same for what is no symbol (a Rust impl);
+`@parent` the type a definition belongs to without being inside it; `@reference.<use>` a used name, where
+`capitalised` stands for names that only count when they begin with a capital letter.
+No text predicates: they need Python calls and the text of a tree that was parsed from a callable, which is not kept.
+"""
+
+import time
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import tree_sitter
+
+from worker.indexing.languages import Language
+
+PARSE_SECONDS = 1.0
+Matches = list[tuple[int, dict[str, list[tree_sitter.Node]]]]
+
+# Package, function that gives the grammar, query files.
+_SOURCES: dict[Language, tuple[str, str, tuple[str, ...]]] = {
+    Language.PYTHON: ("tree_sitter_python", "language", ("python",)),
+    Language.JAVASCRIPT: ("tree_sitter_javascript", "language", ("ecmascript", "javascript", "jsx")),
+    Language.TYPESCRIPT: ("tree_sitter_typescript", "language_typescript", ("ecmascript", "typescript")),
+    Language.TSX: ("tree_sitter_typescript", "language_tsx", ("ecmascript", "typescript", "jsx")),
+    Language.GO: ("tree_sitter_go", "language", ("go",)),
+    Language.RUST: ("tree_sitter_rust", "language", ("rust",)),
+    Language.JAVA: ("tree_sitter_java", "language", ("java",)),
+}
+
+
+class ParsingStopped(Exception):
+    """The parser ran into its time limit, or found no structure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grammar:
+    """A parser and the compiled query of one language."""
+
+    parser: tree_sitter.Parser
+    query: tree_sitter.Query
+
+
+@cache
+def grammar_of(lang: Language) -> Grammar | None:
+    """The grammar of a language; None where there is none."""
+    if lang not in _SOURCES:
+        return None
+    package, function, queries = _SOURCES[lang]
+    language = tree_sitter.Language(getattr(import_module(package), function)())
+    folder = Path(__file__).with_name("queries")
+    source = "\n".join((folder / f"{name}.scm").read_text() for name in queries)
+    return Grammar(tree_sitter.Parser(language), tree_sitter.Query(language, source))
+
+
+def parse(grammar: Grammar, source: bytes, *, seconds: float = PARSE_SECONDS) -> Matches:
+    """Every match of the language's query; raises ParsingStopped after so many seconds of processor time in the parser.
+
+    Processor time, so that a busy machine does not change what is found. The query has no limit of its own (its
+    progress callback crashes tree-sitter 0.26): the limit of the whole process covers it.
+    """
+    deadline = time.thread_time() + seconds
+    view = memoryview(source)
+
+    def read(offset: int, _point: Any) -> memoryview:
+        return view[offset:]
+
+    def is_late(_offset: int, _has_error: bool) -> bool:
+        return time.thread_time() > deadline
+
+    try:
+        # A progress callback is ignored where the source is bytes; it needs a callable.
+        tree = grammar.parser.parse(read, progress_callback=is_late)
+    except ValueError as failure:
+        grammar.parser.reset()
+        raise ParsingStopped from failure
+    if _is_rubble(tree.root_node):
+        raise ParsingStopped
+    return tree_sitter.QueryCursor(grammar.query).matches(tree.root_node)
+
+
+def _is_rubble(root: tree_sitter.Node) -> bool:
+    """Whether the tree is little but loose tokens, as of a megabyte of `(`: a query's time grows with their square."""
+    loose = root.child_count - root.named_child_count
+    return loose > 20_000 + 2 * root.named_child_count
