@@ -23,7 +23,7 @@ def add_commands(app: typer.Typer) -> None:
 
 def index(
     place: Annotated[str, typer.Argument(metavar="PATH_OR_URL", help="A local repository or an https URL.")],
-    branch: Annotated[str | None, typer.Option(help="Branch to track; default: the default branch.")] = None,
+    branch: Annotated[str | None, typer.Option(help="Branch to index; default: the tracked one.")] = None,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Do it again even if nothing changed.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Enqueue only, do not wait.")] = False,
     json: Json = False,

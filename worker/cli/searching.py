@@ -11,6 +11,7 @@ from worker.catalog import repositories
 from worker.catalog.search import search_code, search_symbols
 from worker.cli.state import Json, State, open_state, print_json
 
+Query = Annotated[str, typer.Argument(metavar="QUERY", help="What to look for.")]
 Repo = Annotated[str | None, typer.Option(help="Only in this repository.")]
 Limit = Annotated[int, typer.Option(help="Most hits.", min=1, max=1000)]
 
@@ -21,7 +22,7 @@ def add_commands(app: typer.Typer) -> None:
     app.command()(symbols)
 
 
-def search(query: str, repo: Repo = None, limit: Limit = 20, json: Json = False) -> None:
+def search(query: Query, repo: Repo = None, limit: Limit = 20, json: Json = False) -> None:
     """Search the indexed code for lines that contain the query, ignoring case.
 
     Example: worker search "def dispatch" --repo django
@@ -37,7 +38,7 @@ def search(query: str, repo: Repo = None, limit: Limit = 20, json: Json = False)
             raise typer.Exit(1)
 
 
-def symbols(query: str, repo: Repo = None, limit: Limit = 20, json: Json = False) -> None:
+def symbols(query: Query, repo: Repo = None, limit: Limit = 20, json: Json = False) -> None:
     """Search for definitions whose name begins with the query.
 
     Example: worker symbols Dispatch
