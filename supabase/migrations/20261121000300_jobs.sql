@@ -74,7 +74,7 @@ begin
     delete from public.indexing_job_events where job_id in (select id from deleted);
     return null;
 end $$;
-revoke all on function public.delete_events_of_deleted_jobs() from public;
+revoke all on function public.delete_events_of_deleted_jobs() from public, anon, authenticated;
 create trigger events_go_with_their_jobs after delete on public.indexing_jobs
     referencing old table as deleted for each statement execute function public.delete_events_of_deleted_jobs();
 
@@ -161,7 +161,8 @@ alter table public.maintenance_tasks enable row level security;
 
 revoke all on public.indexing_jobs, public.indexing_job_events, public.webhook_deliveries, public.token_usage,
     public.workers, public.queue_lanes, public.maintenance_tasks from public, anon, authenticated;
-revoke all on sequence public.lease_tokens from public, anon, authenticated;
+revoke all on sequence public.lease_tokens, public.indexing_job_events_id_seq, public.webhook_deliveries_id_seq,
+    public.token_usage_id_seq, public.repositories_repo_no_seq from public, anon, authenticated;
 grant all on public.indexing_jobs, public.indexing_job_events, public.webhook_deliveries, public.token_usage,
     public.workers, public.queue_lanes, public.maintenance_tasks to service_role;
 grant all on sequence public.lease_tokens to service_role;

@@ -36,7 +36,7 @@ where r.user_id = (select auth.uid())
    -- As in idx.reads_everything(), written out: a view's functions are called with the rights of its reader.
    or (select coalesce(nullif(current_setting('role', true), ''), 'none') = 'service_role'
            or (coalesce(nullif(current_setting('role', true), ''), 'none') = 'none'
-               and session_user not in ('anon', 'authenticated', 'authenticator')));
+               and pg_has_role(session_user, (select relowner from pg_class where oid = 'idx.blobs'::regclass), 'MEMBER')));
 
 revoke all on public.repository_status, public.queue_depth, public.documents from public, anon, authenticated;
 grant select on public.repository_status, public.queue_depth, public.documents to authenticated, service_role;

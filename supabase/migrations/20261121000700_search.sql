@@ -1,12 +1,14 @@
 -- Search, as functions for PostgREST and for the command line. The owner filter is inside: row-level security would
 -- switch the trigram index off, because ILIKE and ~ are not leakproof.
 
--- True for the program itself and the service role; the API roles see their own rows only. Reads the role in force,
+-- True for the schema's owner (the program itself) and the service role; everybody else sees the own rows only. Reads the role in force,
 -- because inside a SECURITY DEFINER function current_user is the function's owner.
 create function idx.reads_everything() returns boolean language sql stable set search_path = '' as $$
     select coalesce(nullif(current_setting('role', true), ''), 'none') = 'service_role'
         or (coalesce(nullif(current_setting('role', true), ''), 'none') = 'none'
-            and session_user not in ('anon', 'authenticated', 'authenticator'));
+            and pg_catalog.pg_has_role(
+                session_user,
+                (select relowner from pg_catalog.pg_class where oid = 'idx.blobs'::pg_catalog.regclass), 'MEMBER'));
 $$;
 
 -- Whose repositories a call may see. An owner argument counts for the service alone; null there means every owner.

@@ -3,6 +3,7 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+from tests.fixtures.workers import eventually
 from worker.job import Ending, Outcome
 from worker.queue.finish import finish
 
@@ -58,6 +59,33 @@ def test_two_claimers_of_one_repository_neither_wait_nor_fail(queue, make_reposi
     assert len({job.repository_id for job in claimed}) == len(claimed)
     running = queue.db.execute("select count(*) as n from indexing_jobs where status = 'in_progress'").fetchone()
     assert running["n"] == len(claimed) >= 1
+
+
+def test_promise_5_what_commits_while_a_claim_looks_is_seen_before_it_takes(queue, make_repository):
+    """A job that began after the claim's first look is noticed by the second, under the repository's lock."""
+    repository = make_repository()
+    first = queue.push(repository).job_id
+    queue.db.execute(
+        "select * from queue.enqueue(gen_random_uuid(), %s, 'full_index', '{}', 1, null, 'other')", (repository,)
+    )
+    worker_id = queue.worker()
+    # The first look reads queue_lanes: as a view that sleeps, it lasts long enough for somebody else to commit.
+    queue.db.execute("alter table queue_lanes rename to lanes_kept")
+    queue.db.execute(
+        "create view queue_lanes as select l.user_id, l.paused"
+        " from (select pg_sleep(1) is not null as slept) s left join lanes_kept l on s.slept"
+    )
+    with ThreadPoolExecutor(1) as thread:
+        claiming = thread.submit(queue.claim, worker_id)
+        eventually(
+            lambda: queue.db.execute("select 1 from pg_stat_activity where wait_event = 'PgSleep'").fetchone(),
+            what="the claim's first look",
+        )
+        queue.db.execute(
+            "update indexing_jobs set status = 'in_progress', lease_token = nextval('lease_tokens') where id = %s",
+            (first,),
+        )
+        assert claiming.result() == []
 
 
 def test_a_locked_repository_is_passed_over_without_waiting(queue, make_repository):
