@@ -51,7 +51,7 @@ def state_of(db, job_id):
 
 
 def test_promise_3_after_kill_9_of_the_worker_its_tree_dies_and_the_job_runs_elsewhere(
-    start_worker, sleeping, db, tmp_path
+    start_worker, sleeping, db, scratch_dir
 ):
     """Children, forkserver and grandchildren are gone within 5 s; another worker runs the next attempt."""
     job_id = sleeping()
@@ -68,7 +68,7 @@ def test_promise_3_after_kill_9_of_the_worker_its_tree_dies_and_the_job_runs_els
     eventually(lambda: second.said("draining"), what="the drain")
     second.signal(signal.SIGTERM)
     assert second.wait() == 0
-    assert list((tmp_path / "scratch").iterdir()) == []
+    assert list(scratch_dir.iterdir()) == []
 
 
 def test_promise_3_kill_9_of_the_child_retries_the_job_and_the_worker_lives_on(start_worker, sleeping, db):

@@ -10,6 +10,8 @@ from pathlib import Path
 from worker.job import Job
 
 PREFIX = "indexing-worker-"
+LONGEST_FOR_SOCKETS = 60
+"""Characters of a folder in which a Unix socket's path still fits its limit of about 100."""
 
 
 class Scratch:
@@ -21,6 +23,12 @@ class Scratch:
         self._folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=root))
         self._lock = os.open(self._folder / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self._adopt_temporary_files()
+
+    def _adopt_temporary_files(self) -> None:
+        """Temporary files of this process and its children (the forkserver's socket) go here, and so are swept too."""
+        if len(str(self._folder)) <= LONGEST_FOR_SOCKETS:
+            tempfile.tempdir = os.environ["TMPDIR"] = str(self._folder)
 
     def folder(self, job: Job, *, create: bool = True) -> Path:
         """The folder of one attempt."""
