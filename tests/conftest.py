@@ -3,6 +3,12 @@
 import sys
 from pathlib import Path
 
+from hypothesis import HealthCheck, settings
+
+# Examples cost what the machine has left: neither their time nor their number's says anything of the code.
+settings.register_profile("project", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("project")
+
 # Tests run from a checkout as well as with the package installed.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 

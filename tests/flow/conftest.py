@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 import structlog
+from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from worker.database.connect import connect
@@ -105,8 +106,8 @@ class Indexer:
         """Rows of schema idx written by transactions from this one on."""
         count = 0
         for table in ("blobs", "files", "symbols", "refs", "imports", "import_edges", "scopes"):
-            query = psycopg.sql.SQL("select count(*) as n from idx.{} where xmin::text::bigint >= %s").format(
-                psycopg.sql.Identifier(table)
+            query = sql.SQL("select count(*) as n from idx.{} where xmin::text::bigint >= %s").format(
+                sql.Identifier(table)
             )
             row = self.db.execute(query, (transaction,)).fetchone()
             assert row is not None

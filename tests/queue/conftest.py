@@ -7,6 +7,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from worker.database.connect import connect, connect_async
 from worker.job import Job
@@ -69,7 +70,7 @@ class Queue:
         """Change columns of a job behind the queue's back."""
         for name, value in columns.items():
             self.db.execute(
-                psycopg.sql.SQL("update indexing_jobs set {} = %s where id = %s").format(psycopg.sql.Identifier(name)),
+                sql.SQL("update indexing_jobs set {} = %s where id = %s").format(sql.Identifier(name)),
                 (value, job_id),
             )
 

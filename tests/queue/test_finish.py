@@ -207,8 +207,8 @@ def test_hints_are_merged_capped_and_then_unknown(queue, make_repository):
         {"added": ["a"], "modified": ["m"], "removed": []},
         {"added": ["b", "a"], "modified": [], "removed": ["r"]},
     ]
-    for hint in hints:
-        job_id = queue.push(repository, payload={"hints": hint}).job_id
+    job_id = queue.push(repository, payload={"hints": hints[0]}).job_id
+    queue.push(repository, payload={"hints": hints[1]})
     assert queue.row(job_id)["payload"]["hints"] == {"added": ["a", "b"], "modified": ["m"], "removed": ["r"]}
     queue.push(repository, payload={"hints": {"added": [str(n) for n in range(3001)], "modified": [], "removed": []}})
     assert queue.row(job_id)["payload"]["hints"] == "unknown"

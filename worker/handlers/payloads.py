@@ -1,10 +1,11 @@
 """The payloads of the built-in job types. Unknown fields are kept out of the way, wrong ones are named."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Commit = Field(None, pattern=r"^[0-9a-f]{40}$")
+Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+BranchRef = Annotated[str, Field(pattern=r"^refs/heads/.+")]
 
 
 class Hints(BaseModel):
@@ -22,9 +23,9 @@ class IndexPayload(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    ref: str | None = Field(None, pattern=r"^refs/heads/.+")
-    before: str | None = Commit
-    after: str | None = Commit
+    ref: BranchRef | None = None
+    before: Commit | None = None
+    after: Commit | None = None
     forced: bool = False
     hints: Hints | Literal["unknown"] | None = None
     rebuild: bool = False
@@ -40,4 +41,4 @@ class ValidatePayload(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    ref: str | None = Field(None, pattern=r"^refs/heads/.+")
+    ref: BranchRef | None = None
