@@ -27,7 +27,7 @@ def ended(db, job_id: UUID) -> dict[str, Any]:
 
     def row():
         return db.execute(
-            "select status, result, error_class, error_message from indexing_jobs where id = %s and finished_at is not null",
+            "select result, error_class, error_message from indexing_jobs where id = %s and finished_at is not null",
             (job_id,),
         ).fetchone()
 
