@@ -4,7 +4,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from tests.fixtures.workers import eventually
-from worker.job import Ending, Outcome
+from worker.job import Ending, Outcome, new_job_id
 from worker.queue.finish import finish
 
 
@@ -24,7 +24,7 @@ def test_promise_5_one_job_at_a_time_for_a_repository(queue, make_repository):
     repository = make_repository()
     first = queue.push(repository).job_id
     queue.db.execute(
-        "select * from queue.enqueue(gen_random_uuid(), %s, 'full_index', '{}', 0, null, 'other-ref')", (repository,)
+        "select * from queue.enqueue(%s, %s, 'full_index', '{}', 0, null, 'other-ref')", (new_job_id(), repository)
     )
     worker_id = queue.worker()
     assert [job.id for job in queue.claim(worker_id)] == [first]

@@ -20,7 +20,8 @@ _HAS_USER = "select 1 from auth.users where id = %s"
 _FIND = """
 select id from public.repositories
 where (%(user)s::uuid is null or user_id = %(user)s)
-  and (id::text like %(prefix)s or name = %(text)s or git_url = %(text)s)
+  and (name = %(text)s or git_url = %(text)s or length(%(text)s) >= 4
+       and (starts_with(id::text, lower(%(text)s)) or starts_with(reverse(id::text), reverse(lower(%(text)s)))))
 order by created_at limit 2"""
 _LIST = """
 select s.repository_id as id, s.name, s.git_url, s.status, s.sync_state, s.last_indexed_commit, s.last_indexed_at,
@@ -51,7 +52,7 @@ def ensure_owner(connection: Connection, user_id: UUID, *, create: bool) -> None
     elif connection.execute(_HAS_USER, (user_id,)).fetchone() is None:
         raise NotFound(
             f"There is no user {user_id} in auth.users.",
-            hint="Set WORKER_USER_ID (or --user) to the id of one of your project's users.",
+            hint="Set WORKER_USER_ID to the id of one of your project's users.",
         )
 
 
@@ -66,9 +67,8 @@ def register(
 
 
 def find(connection: Connection, text: str, user_id: UUID | None) -> UUID:
-    """A repository by id (or its beginning), name or URL; raises NotFound when none or more than one fits."""
-    prefix = text if len(text) >= 4 else "-"
-    rows = connection.execute(_FIND, {"user": user_id, "prefix": f"{prefix}%", "text": text}).fetchall()
+    """A repository by id (or its beginning or end), name or URL; raises NotFound unless exactly one fits."""
+    rows = connection.execute(_FIND, {"user": user_id, "text": text}).fetchall()
     if len(rows) != 1:
         problem = "More than one repository fits" if rows else "There is no repository"
         raise NotFound(f"{problem} {text!r}.", hint="`worker repo list` shows them with their ids.")

@@ -59,17 +59,23 @@ class Run:
     settings: Settings
     connection: Connection
     pool: ExtractorPool
-    seconds: dict[str, float] = field(default_factory=dict)
+    _seconds: dict[str, float] = field(default_factory=dict)
+    _now: tuple[str, float] | None = None
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Time a step and say that it runs."""
         self.context.progress(name)
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = round(time.perf_counter() - started, 3)
+        self._now = (name, time.perf_counter())
+        yield
+        self._seconds, self._now = self.seconds(), None
+
+    def seconds(self) -> dict[str, float]:
+        """Seconds by phase, the running one as far as it has come: publish tells its own inside its transaction."""
+        if self._now is None:
+            return self._seconds
+        name, started = self._now
+        return {**self._seconds, name: round(time.perf_counter() - started, 3)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,5 +349,5 @@ def _result(run: Run, target: Target, facts: Mapping[str, Any]) -> dict[str, Any
         "tokens": count.tokens,
         "size_bytes": count.size_bytes,
         **facts,
-        "seconds": dict(run.seconds),
+        "seconds": run.seconds(),
     }

@@ -143,9 +143,10 @@ class Heartbeat(threading.Thread):
         self._worker_id = identity.id
 
     def _write_state(self, connection: psycopg.Connection[dict[str, Any]]) -> None:
-        if self._state != self._written_state and self._worker_id is not None:
-            lease.mark(connection, self._worker_id, self._state)
-            self._written_state = self._state
+        state = self._state  # once: another thread may change it while it is written
+        if state != self._written_state and self._worker_id is not None:
+            lease.mark(connection, self._worker_id, state)
+            self._written_state = state
 
     def _renew(self, connection: psycopg.Connection[dict[str, Any]]) -> None:
         assert self._worker_id is not None

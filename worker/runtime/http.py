@@ -37,7 +37,7 @@ def _handler(health: Health) -> type[BaseHTTPRequestHandler]:
                 case "/metrics":
                     self._answer(200, CONTENT_TYPE_LATEST, metrics.exposition())
                 case "/health/live":
-                    self._answer(200, "application/json", b'{"status": "live"}')
+                    self._answer(200, "application/json", b'{"status": "ok"}')
                 case "/health":
                     healthy, facts = health()
                     body = json.dumps({"status": "ok" if healthy else "degraded", **facts}).encode()
