@@ -58,9 +58,10 @@ class Nursery:
         return self._receive()
 
     def close(self) -> None:
-        """End the nursery and all its extractors."""
+        """End the nursery, and with it whatever extractor is left."""
         self._socket.close()
-        with contextlib.suppress(ChildProcessError):
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):
+            os.kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
 
     def _receive(self) -> int:

@@ -1,9 +1,9 @@
 """Extractors at work: tasks out to a few processes, extracts back as they come, dead processes replaced.
 
 A file may take so many seconds of processor time; then the kernel ends its process. Where a process makes no progress
-at all for five times that, it is killed. A file whose process died is read again: once as before, because somebody
-else may have killed it (not where it used up its time: that would happen again), then as text without parsing, and a
-file that ends the process even then is Skip.POISON. The other files of that process go on in its replacement.
+at all for five times that, it is killed. A file that ended its process by its time, its memory or a crash is read
+again as text, without parsing; where somebody else killed the process, it is first read once more as before. A file
+that ends its process even without parsing is Skip.POISON. The other files of that process go on in its replacement.
 """
 
 import hashlib
@@ -22,13 +22,19 @@ from worker.indexing.records import Extract, Task
 BYTES_IN_FLIGHT = 1_000_000
 """Contents handed to one process and not answered yet: work for a quarter of a second, so that it need not wait."""
 JOBS_IN_FLIGHT = 512
+_CRASHES = frozenset(
+    {signal.SIGPROF, signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE, signal.SIGSYS}
+)
 STALLED_AFTER = 5  # times the seconds a file may take
 
 
 class ExtractorPool:
-    """Extractor processes that stay warm for the whole `with`. Call `preload` first; enter before secrets are read."""
+    """Extractor processes that stay warm for the whole `with`. Call `preload` first; enter before secrets are read.
 
-    def __init__(self, processes: int, *, seconds_per_file: float = 2.0, memory_bytes: int = 1 << 30) -> None:
+    `memory_bytes` is what one process may take beyond its start: the parser's error recovery can ask for all there is.
+    """
+
+    def __init__(self, processes: int, *, seconds_per_file: float = 2.0, memory_bytes: int = 512 << 20) -> None:
         self._processes = processes
         self._limits = Limits(seconds_per_file, memory_bytes)
         self._stalled_after = seconds_per_file * STALLED_AFTER
@@ -114,7 +120,7 @@ class ExtractorPool:
         if handle.jobs:
             guilty = handle.jobs.popleft()
             self._retries.extend(handle.jobs)
-            yield from self._judge(guilty, cause or _cause(exit_code), exit_code == -signal.SIGPROF)
+            yield from self._judge(guilty, cause or _cause(exit_code), _is_own_fault(exit_code))
 
     def _new_handle(self) -> Handle:
         try:
@@ -125,14 +131,14 @@ class ExtractorPool:
             self._nursery = Nursery(self._limits)
             return Handle(self._nursery)
 
-    def _judge(self, job: Job, cause: str, used_up_its_time: bool) -> Iterator[Extract]:
+    def _judge(self, job: Job, cause: str, is_own_fault: bool) -> Iterator[Extract]:
         """Try again, with less; or give up on the file and say so."""
         job.deaths += 1
         job.cause = cause
         if not job.parse_it:
             yield _poison(job.task, cause)
             return
-        if used_up_its_time or job.deaths > 1:
+        if is_own_fault or job.deaths > 1:
             job.parse_it = False
         self._retries.appendleft(job)
 
@@ -147,6 +153,11 @@ class ExtractorPool:
 def _next_job(source: Iterator[Task]) -> Job | None:
     task = next(source, None)
     return Job(task) if task is not None else None
+
+
+def _is_own_fault(exit_code: int) -> bool:
+    """Whether the file did it, and would again: its time, an exception, a crash (as C code out of memory does)."""
+    return exit_code >= 0 or -exit_code in _CRASHES
 
 
 def _cause(exit_code: int) -> str:
