@@ -1,0 +1,93 @@
+"""The publish step: one transaction, guarded by the lease token, in which an index job takes effect."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from worker.catalog.branches import PUBLIC_SCOPE
+from worker.catalog.files import totals
+from worker.catalog.publish import PublishedFile, advance, bill_blobs, limit_transaction, write_paths
+from worker.errors import LeaseLost
+from worker.handlers.index_run import Plan, Run, Stored, Target
+from worker.indexing.classify import Skip
+from worker.indexing.languages import PARSER_VERSION
+from worker.indexing.tokens import TOKENIZER
+from worker.queue.finish import complete_in_transaction, hold
+from worker.usage.tokens import record_tokens
+
+SHARE_OF_LEASE = 0.45
+"""No statement, lock or pause inside publish may last longer than this part of the lease."""
+
+
+def publish(run: Run, target: Target, plan: Plan, stored: Stored, fetched: int) -> dict[str, Any]:
+    """One transaction, guarded by the lease token: paths, commit, usage, deliveries and the job's completion."""
+    changes, connection, job = plan.changes, run.connection, run.context.job
+    files = {
+        path: PublishedFile(stored.ids[version.oid, version.lang], version.mode, int(plan.skips.get(path, Skip.NONE)))
+        for path, version in changes.write.items()
+    }
+    with connection.transaction():
+        limit_transaction(connection, run.settings.worker_lease_seconds * SHARE_OF_LEASE)
+        hold(connection, job)
+        write_paths(connection, target.repository, target.branch, write=files, remove=changes.remove)
+        tokens = bill_blobs(connection, job.id, [file.blob_id for file in files.values()])
+        record_tokens(connection, job, tokens, api_key_id=target.repository.api_key_id, tokenizer=TOKENIZER)
+        _advance(run, target, size_bytes=sum(plan.sizes.values()))
+        facts = {
+            "files_changed": len(changes.write) + len(changes.remove),
+            "files_removed": len(changes.remove),
+            "files_parsed": stored.parsed,
+            "symbols_parsed": stored.symbols,
+            "references_parsed": stored.references,
+            "tokens_billed": tokens,
+            "bytes_fetched": fetched,
+        }
+        result = _result(run, target, facts)
+        complete_in_transaction(connection, job, result)
+    run.context.published(result)
+    return result
+
+
+def publish_nothing_new(run: Run, target: Target) -> dict[str, Any]:
+    """The branch stands where it stood: nothing is written but the job's completion."""
+    facts = dict.fromkeys(
+        ["files_changed", "files_removed", "files_parsed", "symbols_parsed", "references_parsed", "tokens_billed"], 0
+    )
+    with run.connection.transaction():
+        limit_transaction(run.connection, run.settings.worker_lease_seconds * SHARE_OF_LEASE)
+        hold(run.connection, run.context.job)
+        result = _result(run, target, {**facts, "bytes_fetched": 0, "unchanged": True})
+        complete_in_transaction(run.connection, run.context.job, result)
+    run.context.published(result)
+    return result
+
+
+def _advance(run: Run, target: Target, *, size_bytes: int) -> None:
+    moved = advance(
+        run.connection,
+        target.repository,
+        target.branch,
+        commit=target.tip.commit,
+        parser_version=PARSER_VERSION,
+        size_bytes=size_bytes,
+        default_branch=target.tip.default_branch,
+        visibility="public" if target.scope == PUBLIC_SCOPE else None,
+    )
+    if not moved:
+        raise LeaseLost("Another attempt has published this branch meanwhile; nothing was published.")
+
+
+def _result(run: Run, target: Target, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What the job's row, the command line and the log say of a finished index job."""
+    count = totals(run.connection, target.repository.repo_no, target.branch.branch_no)
+    return {
+        "commit": target.tip.commit,
+        "branch": target.branch.name,
+        "files": count.files,
+        "skipped": count.skipped,
+        "symbols": count.symbols,
+        "references": count.references,
+        "tokens": count.tokens,
+        "size_bytes": count.size_bytes,
+        **facts,
+        "seconds": run.seconds(),
+    }

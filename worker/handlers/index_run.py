@@ -1,0 +1,81 @@
+"""What the steps of an index job hand to each other."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from worker.catalog.blobs import BlobKey
+from worker.catalog.branches import Branch, Repository
+from worker.git.resolve import Tip
+from worker.git.url import RepositoryUrl
+from worker.indexing.classify import Skip
+from worker.indexing.compare import Changes
+from worker.indexing.pool import ExtractorPool
+from worker.job import JobContext
+from worker.settings import Settings
+
+Connection = psycopg.Connection[dict[str, Any]]
+
+
+@dataclass(slots=True)
+class Run:
+    """What every step of one attempt shares: its surroundings and its stop watch."""
+
+    context: JobContext
+    settings: Settings
+    connection: Connection
+    pool: ExtractorPool
+    _seconds: dict[str, float] = field(default_factory=dict)
+    _now: tuple[str, float] | None = None
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Time a step and say that it runs."""
+        self.context.progress(name)
+        self._now = (name, time.perf_counter())
+        yield
+        self._seconds, self._now = self.seconds(), None
+
+    def seconds(self) -> dict[str, float]:
+        """Seconds by phase, the running one as far as it has come: publish tells its own inside its transaction."""
+        if self._now is None:
+            return self._seconds
+        name, started = self._now
+        return {**self._seconds, name: round(time.perf_counter() - started, 3)}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What to index: where from, which commit, into which branch and scope."""
+
+    repository: Repository
+    branch: Branch
+    url: RepositoryUrl
+    tip: Tip
+    scope: int
+    rebuild: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the tree comparison found. `sizes` in bytes and `skips` by path of the whole tree."""
+
+    changes: Changes
+    sizes: Mapping[str, int]
+    skips: Mapping[str, Skip]
+    git_dir: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Blob ids for every content the changes need, and what had to be parsed for them."""
+
+    ids: Mapping[BlobKey, int]
+    parsed: int
+    symbols: int
+    references: int
