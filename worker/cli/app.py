@@ -1,16 +1,18 @@
 """The `worker` command: its groups, and the one place where an error becomes a message and an exit code."""
 
+import signal
 import sys
-from typing import Annotated
+from types import FrameType
+from typing import Annotated, NoReturn
 
 import psycopg
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from worker import __version__
-from worker.cli import demo, indexing, jobs, processes, repositories, searching
+from worker.cli import demo, indexing, jobs, looks, processes, repositories, searching, standing
 from worker.errors import WorkerError
+from worker.logging import redactor
 
 EXIT_FAILED = 1
 
@@ -40,7 +42,7 @@ def _options(
     """From a git push to searchable code in your own Postgres."""
 
 
-for module in (processes, indexing, jobs, searching, demo):
+for module in (processes, indexing, jobs, standing, searching, demo):
     module.add_commands(app)
 repositories.add_commands(repo)
 app.add_typer(repo)
@@ -48,23 +50,36 @@ app.add_typer(repo)
 
 def main() -> None:
     """Run the command that was asked for; exit 0 for success, 1 for failure, 2 for wrong usage, 130 for Ctrl-C."""
+    _end_in_order_on(signal.SIGTERM, signal.SIGHUP)
     try:
         app()
     except WorkerError as failure:
         _complain(str(failure), failure.hint)
     except psycopg.errors.InvalidParameterValue as failure:
-        _complain(str(failure.diag.message_primary), None)
-    except psycopg.OperationalError as failure:
-        _complain(f"Postgres: {failure}", "`worker check` tries the connection.")
-    except KeyboardInterrupt:
-        sys.exit(130)
+        _complain(looks.sentence(failure.diag.message_primary or "a value was refused"), None)
+    except psycopg.Error as failure:
+        said = looks.sentence(failure.diag.message_primary or str(failure))
+        _complain(f"Postgres: {said}", "`worker check` tries the connection.")
 
 
-def _complain(sentence: str, hint: str | None) -> None:
-    from worker.logging import redactor
+def _end_in_order_on(*numbers: signal.Signals) -> None:
+    """Turn signals into an exception, so that a command stops what it started; `run` and `receive` have their own."""
 
-    console = Console(stderr=True, highlight=False)
-    console.print(f"[bold red]error:[/] {escape(redactor().text(sentence))}")
+    def end(number: int, _: FrameType | None) -> NoReturn:
+        sys.exit(128 + number)
+
+    for number in numbers:
+        if signal.getsignal(number) is signal.SIG_DFL:  # not under nohup
+            signal.signal(number, end)
+
+
+def _complain(sentence: str, hint: str | None) -> NoReturn:
+    console = looks.console(stderr=True)
+    console.print(f"[bold red]error:[/] {_shown(sentence)}")
     if hint:
-        console.print(f"[dim]hint:[/] {escape(hint)}")
+        console.print(f"[dim]hint:[/] {_shown(hint)}")
     sys.exit(EXIT_FAILED)
+
+
+def _shown(words: str) -> str:
+    return "\n".join(escape(looks.plain(line)) for line in redactor().text(words).split("\n"))

@@ -6,15 +6,12 @@ import uuid
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
-from worker.cli.state import print_json
+from worker.cli import looks
+from worker.cli.looks import print_json
+from worker.cli.state import make_ready
 from worker.database.connect import connect
-from worker.database.migrate import pending
 from worker.database.which import resolve_database
-from worker.errors import NotFound, WorkerError
+from worker.errors import NotFound, SettingsError, WorkerError
 from worker.git.run import git_version
 from worker.joblog.stores import open_store
 from worker.logging import configure
@@ -34,7 +31,13 @@ class Finding:
 
 def run_checks(*, as_json: bool) -> bool:
     """Print settings and findings; true when everything works."""
-    settings = load_settings()
+    try:
+        settings = load_settings()
+    except SettingsError as failure:
+        if not as_json:
+            raise
+        print_json({"settings": None, "checks": [asdict(Finding("settings", False, str(failure), failure.hint))]})
+        return False
     configure(settings, process="check")
     checks: list[tuple[str, Callable[[Settings], str]]] = [
         ("Postgres", _postgres),
@@ -67,12 +70,11 @@ def _postgres(settings: Settings) -> str:
             started = time.perf_counter()
             row = connection.execute("select current_setting('server_version') as version").fetchone()
             milliseconds = (time.perf_counter() - started) * 1000
-        missing = pending(database.url)
+        make_ready(database)
     finally:
         database.close()
     version = row["version"] if row else "?"
-    schema = f"{len(missing)} migration(s) pending: run `worker migrate`" if missing else "schema up to date"
-    return f"{database.describe()} Version {version}, answers in {milliseconds:.1f} ms, {schema}."
+    return f"{database.describe()} Version {version}, answers in {milliseconds:.1f} ms, schema up to date."
 
 
 def _git(_: Settings) -> str:
@@ -111,14 +113,14 @@ def _scratch(settings: Settings) -> str:
 
 
 def _print(settings: Settings, findings: list[Finding]) -> None:
-    console = Console(highlight=False)
-    table = Table("setting", "value", title="Effective settings", title_justify="left", box=None, pad_edge=False)
+    out = looks.console()
+    table = looks.table("setting", "value", title="Effective settings", keep=("setting",))
     for name, value in masked(settings).items():
-        table.add_row(name, escape(value) or "[dim]–[/]")
-    console.print(table)
-    console.print()
+        table.add_row(name, looks.text(value))
+    looks.show(out, table)
+    out.print()
     for finding in findings:
         sign = "[green]ok[/]    " if finding.passed else "[red]failed[/]"
-        console.print(f"{sign} [bold]{finding.name}[/]: {escape(finding.sentence)}")
+        out.print(f"{sign} [bold]{finding.name}[/]: {looks.text(finding.sentence)}")
         if finding.hint:
-            console.print(f"       [dim]hint:[/] {escape(finding.hint)}")
+            out.print(f"       [dim]hint:[/] {looks.text(finding.hint)}")

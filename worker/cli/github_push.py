@@ -55,7 +55,9 @@ def post_push(base_url: str, repository_id: UUID, secret: str, push: Push) -> di
         "X-GitHub-Delivery": str(uuid.uuid4()),
         "X-Hub-Signature-256": sign(body, secret),
     }
-    answer = httpx.post(f"{base_url}/webhooks/github/{repository_id}", content=body, headers=headers, timeout=15)
+    answer = httpx.post(
+        f"{base_url}/webhooks/github/{repository_id}", content=body, headers=headers, timeout=15, trust_env=False
+    )
     content = answer.json()
     if answer.status_code != 202 or not content.get("job_id"):
         raise WorkerError(f"The receiver answered {answer.status_code}: {content.get('reason') or content}")

@@ -1,17 +1,18 @@
 """index: register a repository, enqueue its index job, follow it, print what came of it."""
 
-from contextlib import ExitStack
 from typing import Annotated, Any
 from uuid import UUID
 
 import typer
 
+from worker.catalog.branches import load_repository
 from worker.cli import looks
 from worker.cli.follow import follow_job
+from worker.cli.looks import print_json
 from worker.cli.own import own_worker
 from worker.cli.repositories import parse_url, register
-from worker.cli.state import Json, State, open_state, print_json
-from worker.job import FULL_INDEX
+from worker.cli.state import Json, State, open_state
+from worker.job import FULL_INDEX, Status
 from worker.queue.enqueue import NewJob, enqueue, index_coalesce_key
 from worker.queue.look import has_live_worker
 
@@ -23,7 +24,9 @@ def add_commands(app: typer.Typer) -> None:
 
 def index(
     place: Annotated[str, typer.Argument(metavar="PATH_OR_URL", help="A local repository or an https URL.")],
-    branch: Annotated[str | None, typer.Option(help="Branch to index; default: the tracked one.")] = None,
+    branch: Annotated[
+        str | None, typer.Option(help="Branch to index, and to track from now on; default: the tracked one.")
+    ] = None,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Do it again even if nothing changed.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Enqueue only, do not wait.")] = False,
     json: Json = False,
@@ -32,32 +35,32 @@ def index(
 
     Example: worker index .
     """
-    with open_state(quiet=json) as state, ExitStack() as processes:
+    with open_state(quiet=json) as state:
         repository_id, _ = register(state, parse_url(state, place), name=None, branch=branch)
-        job_id = enqueue_index(state, repository_id, branch=branch, rebuild=rebuild)
+        job_id = enqueue_index(state, repository_id, rebuild=rebuild)
         if detach:
             _print_enqueued(state, repository_id, job_id, as_json=json)
             return
-        if not state.ask(has_live_worker, state.settings.worker_lease_seconds):
-            processes.enter_context(own_worker())
-        row = follow_job(state, job_id, quiet=json)
+        row = _wait(state, job_id, quiet=json)
         if json:
-            print_json({"repository_id": repository_id, "job_id": row["id"], "status": row["status"],
-                        "error_class": row["error_class"], "error_message": row["error_message"],
-                        **(row["result"] or {})})  # fmt: skip
+            facts = {name: row[name] for name in ("status", "error_class", "error_message")}
+            print_json({"repository_id": repository_id, "job_id": row["id"], **facts, **(row["result"] or {})})
         else:
             print_result(state, row)
-        if row["status"] != "completed":
+        if row["status"] != Status.COMPLETED:
             raise typer.Exit(1)
 
 
-def enqueue_index(state: State, repository_id: UUID, *, branch: str | None = None, rebuild: bool = False) -> UUID:
-    """Enqueue a full index of a branch (None: the tracked one)."""
+def enqueue_index(state: State, repository_id: UUID, *, rebuild: bool = False) -> UUID:
+    """Enqueue a full index of the tracked branch; a push to that branch joins it while it waits."""
+    with state.connection() as connection:
+        repository = load_repository(connection, repository_id)
+    branch = repository.branch or repository.default_branch
     ref = f"refs/heads/{branch}" if branch else None
     job = NewJob(
         FULL_INDEX,
         repository_id,
-        {"ref": ref, "rebuild": rebuild},
+        {"ref": ref if repository.branch else None, "rebuild": rebuild},  # the default branch may be another by then
         priority=10,
         coalesce_key=index_coalesce_key(repository_id, ref or "tracked"),
         max_attempts=state.settings.worker_max_attempts,
@@ -65,19 +68,35 @@ def enqueue_index(state: State, repository_id: UUID, *, branch: str | None = Non
     return state.ask(enqueue, job).job_id
 
 
+def _wait(state: State, job_id: UUID, *, quiet: bool) -> dict[str, Any]:
+    """The row of the ended job. Whoever stops waiting is told what becomes of it."""
+    others = state.ask(has_live_worker, state.settings.worker_lease_seconds)
+    try:
+        if others:
+            return follow_job(state, job_id, quiet=quiet)
+        with own_worker() as own:
+            return follow_job(state, job_id, quiet=quiet, check=own.check)
+    except (KeyboardInterrupt, SystemExit):
+        fate = "goes on without us" if others else "is back in the queue for `worker run` or `worker index`"
+        state.aside.print(f"Job {job_id} {fate}; `worker cancel {job_id}` ends it.", style="dim")
+        raise
+
+
 def print_result(state: State, row: dict[str, Any]) -> None:
-    """What came of an index job."""
-    if row["status"] != "completed":
-        state.out.print(f"{looks.status(row['status'])}: {looks.text(row['error_message'])} ({row['error_class']})")
-        state.out.print(f"[dim]worker logs {row['id']} tells more.[/]")
+    """What came of an index job; a failure on stderr."""
+    if row["status"] != Status.COMPLETED:
+        reason = f"{looks.text(row['error_message'])} [dim]({looks.text(row['error_class'])})[/]"
+        state.aside.print(f"{looks.status(row['status'])}: {reason}")
+        state.aside.print(f"[dim]`worker logs {row['id']}` tells more.[/]")
         return
-    state.out.print(f"{looks.text(row['repository'])} {looks.status(row['status'])}  [dim]job {row['id']}[/]")
-    for name, value in looks.result_lines(row["result"]):
-        state.out.print(f"  {name:14} {value}")
+    name, status = looks.text(row["repository"]), looks.status(row["status"])
+    state.out.print(f"{name} {status}  [dim]job {row['id']}[/]", soft_wrap=True)
+    for label, value in looks.result_lines(row["result"]):
+        state.out.print(f"  {label:11} {value}", soft_wrap=True)
 
 
 def _print_enqueued(state: State, repository_id: UUID, job_id: UUID, *, as_json: bool) -> None:
     if as_json:
         print_json({"repository_id": repository_id, "job_id": job_id, "status": "queued"})
     else:
-        state.out.print(f"Enqueued job {job_id}.")
+        state.out.print(f"Enqueued job {job_id}.", soft_wrap=True)

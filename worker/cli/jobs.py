@@ -1,25 +1,28 @@
-"""jobs, job, logs, cancel, retry, status: looking at the queue and acting on it."""
+"""jobs, job, logs, cancel, retry: looking at jobs and acting on them."""
 
 from typing import Annotated, Any
+from uuid import UUID
 
 import typer
-from rich.table import Table
+from rich.console import Console
+from rich.padding import Padding
 
-from worker.catalog import repositories
 from worker.cli import looks
-from worker.cli.state import Json, State, open_state, print_json
+from worker.cli.looks import print_json
+from worker.cli.repositories import find_repository
+from worker.cli.state import Json, State, open_state
+from worker.errors import WorkerError
 from worker.job import Status
 from worker.queue import cancel as cancelling
-from worker.queue.depth import depth
 from worker.queue.events import events_of
-from worker.queue.look import deliveries_of, find_job, job_row, list_jobs, usage_of, workers
+from worker.queue.look import deliveries_of, find_job, job_row, list_jobs, usage_of
 
-JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id, or the beginning of it.")]
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id, or the beginning or end of it.")]
 
 
 def add_commands(app: typer.Typer) -> None:
     """Register this file's commands."""
-    for command in (jobs, job, logs, cancel, retry, status):
+    for command in (jobs, job, logs, cancel, retry):
         app.command()(command)
 
 
@@ -34,27 +37,40 @@ def jobs(
     Example: worker jobs --status failed
     """
     with open_state(quiet=json) as state:
-        repository_id = None
-        if repo is not None:
-            with state.connection() as connection:
-                repository_id = repositories.find(connection, repo, state.visible_user)
+        repository_id = find_repository(state, repo) if repo else None
         rows = state.ask(list_jobs, user_id=state.visible_user, status=status, repository_id=repository_id, limit=limit)
         if json:
             print_json(rows)
+        elif rows:
+            _print_jobs(state.out, rows)
         else:
-            state.out.print(_jobs_table(rows) if rows else "No jobs.")
+            state.aside.print("No jobs." if status or repo else "No jobs yet: `worker index PATH_OR_URL` makes one.")
 
 
-def _jobs_table(rows: list[dict[str, Any]]) -> Table:
-    table = Table("id", "type", "status", "repository", "attempt", "queued", "note", box=None, pad_edge=False)
+def _print_jobs(out: Console, rows: list[dict[str, Any]]) -> None:
+    """A line a job, and below it why it is not completed; where there is room, on the same line."""
+    wide = out.width >= looks.WIDE
+    table = looks.table("id", "status", "type", "repository", "try", "queued", keep=("id", "status", "type", "queued"))
+    if wide:
+        table.add_column("note", overflow="fold")
     for row in rows:
-        progress = row["progress"] or {}
-        note = row["error_message"] if row["status"] != "in_progress" else progress.get("phase")
-        table.add_row(
-            str(row["id"]), row["job_type"], looks.status(row["status"]), looks.text(row["repository"]),
-            str(row["attempt"]), looks.ago(row["queued_at"]), looks.text(note),
+        cells = (
+            looks.identifier(out, row["id"]), looks.status(row["status"]), row["job_type"],
+            looks.text(row["repository"]), str(row["attempt"]), looks.ago(row["queued_at"]),
         )  # fmt: skip
-    return table
+        table.add_row(*cells, *([looks.text(_note(row))] if wide else []))
+    looks.show(out, table)
+    if not wide:
+        for row in rows:
+            if _note(row):
+                out.print(f"\n{looks.identifier(out, row['id'])} {looks.status(row['status'])}:")
+                out.print(Padding(looks.text(_note(row)), (0, 0, 0, 2)))
+
+
+def _note(row: dict[str, Any]) -> str | None:
+    if row["status"] == Status.IN_PROGRESS:
+        return (row["progress"] or {}).get("phase")
+    return row["error_message"]
 
 
 def job(job_id: JobId, json: Json = False) -> None:
@@ -63,7 +79,7 @@ def job(job_id: JobId, json: Json = False) -> None:
     Example: worker job 019a
     """
     with open_state(quiet=json) as state:
-        found = state.ask(find_job, job_id)
+        found = _find(state, job_id)
         facts = {
             "job": state.ask(job_row, found),
             "deliveries": state.ask(deliveries_of, found),
@@ -73,43 +89,47 @@ def job(job_id: JobId, json: Json = False) -> None:
         if json:
             print_json(facts)
         else:
-            _print_job(state, facts)
+            _print_job(state.out, facts)
 
 
-def _print_job(state: State, facts: dict[str, Any]) -> None:
+def _print_job(out: Console, facts: dict[str, Any]) -> None:
+    def line(name: str, value: str) -> None:
+        out.print(f"{name.replace('_', ' '):12} {value}", soft_wrap=True)
+
     row = facts["job"]
-    head = ("id", "job_type", "repository", "git_url", "priority", "attempt", "errors", "crashes")
-    for name in head:
-        state.out.print(f"{name.replace('_', ' '):15} {looks.text(row[name])}")
-    state.out.print(f"{'status':15} {looks.status(row['status'])}")
+    for name in ("id", "job_type", "repository", "git_url"):
+        line(name, looks.text(row[name]))
+    line("status", looks.status(row["status"]))
     if row["error_message"]:
-        state.out.print(f"{'reason':15} [red]{looks.text(row['error_class'])}[/]: {looks.text(row['error_message'])}")
-    for name, value in looks.result_lines(row["result"]) if row["result"] and "commit" in row["result"] else []:
-        state.out.print(f"{name:15} {value}")
+        line("reason", f"{looks.text(row['error_message'])} [dim]({looks.text(row['error_class'])})[/]")
+    line("attempts", f"{row['attempt']} (errors {row['errors']} of {row['max_attempts']}, crashes {row['crashes']})")
+    for name in ("priority", "queued_at", "started_at", "finished_at"):
+        line(name, looks.text(row[name]))
+    for name, value in looks.result_lines(row["result"]) if "commit" in (row["result"] or {}) else []:
+        line(name, value)
+    for usage in facts["usage"]:
+        line("billed", f"{usage['tokens_used']:,} tokens ({looks.text(usage['usage_type'])})")
     for delivery in facts["deliveries"]:
-        state.out.print(f"{'delivery':15} {looks.text(delivery['delivery_id'])} {looks.status(delivery['status'])}")
-    state.out.print()
-    print_events(state, facts["events"])
+        line("delivery", f"{looks.text(delivery['delivery_id'])} {looks.status(delivery['status'])}")
+    out.print()
+    print_events(out, facts["events"])
 
 
-def print_events(state: State, events: list[dict[str, Any]]) -> None:
-    """A job's events as a table."""
-    table = Table("time", "event", "message", "facts", box=None, pad_edge=False)
+def print_events(out: Console, events: list[dict[str, Any]]) -> None:
+    """A job's events, one a line, their facts in brief."""
+    table = looks.table("time", "event", "what", keep=("time", "event"))
     for event in events:
-        context = " ".join(f"{name}={value}" for name, value in (event["context"] or {}).items())
-        table.add_row(
-            event["created_at"].strftime("%H:%M:%S.%f")[:-3],
-            event["event_type"],
-            looks.text(event["message"]),
-            looks.text(context),
-        )
-    state.out.print(table)
+        words = [event["message"]] if event["message"] else []
+        words += [f"{name}={value}" for name, value in (event["context"] or {}).items()]
+        time = event["created_at"].strftime("%H:%M:%S.%f")[:-3]
+        table.add_row(time, looks.text(event["event_type"]), looks.text(" ".join(words)))
+    looks.show(out, table)
 
 
 def logs(
     job_id: JobId,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
-    json: Json = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the log's own lines: one JSON object each.")] = False,
 ) -> None:
     """Print a job's log, from all its attempts, as one.
 
@@ -118,7 +138,7 @@ def logs(
     from worker.cli.logs import print_log
 
     with open_state(quiet=json) as state:
-        print_log(state, state.ask(find_job, job_id), follow=follow, as_json=json)
+        print_log(state, _find(state, job_id), follow=follow, as_json=json)
 
 
 def cancel(job_id: JobId, json: Json = False) -> None:
@@ -127,16 +147,14 @@ def cancel(job_id: JobId, json: Json = False) -> None:
     Example: worker cancel 019a
     """
     with open_state(quiet=json) as state:
-        found = state.ask(find_job, job_id)
+        found = _find(state, job_id)
         answer = state.ask(cancelling.cancel, found)
         if json:
             print_json({"job_id": found, "answer": answer})
-        elif answer == "requested":
-            state.out.print("Asked its worker to stop it.")
-        else:
-            state.out.print(f"{'Cancelled' if answer == 'cancelled' else f'Nothing to cancel: it is {answer}'}.")
-        if answer in ("completed", "failed"):
-            raise typer.Exit(1)
+        if answer in (Status.COMPLETED, Status.FAILED):
+            raise typer.Exit(1) if json else WorkerError(f"Nothing to cancel: the job has {answer} already.")
+        if not json:
+            state.out.print("Asked its worker to stop it." if answer == "requested" else "Cancelled.")
 
 
 def retry(job_id: JobId, json: Json = False) -> None:
@@ -145,50 +163,17 @@ def retry(job_id: JobId, json: Json = False) -> None:
     Example: worker retry 019a
     """
     with open_state(quiet=json) as state:
-        found = state.ask(find_job, job_id)
+        found = _find(state, job_id)
         target = state.ask(cancelling.retry_finished, found)
         if json:
             print_json({"job_id": found, "runs_as": target})
-        elif target is None:
-            current = state.ask(job_row, found)["status"]
-            state.out.print(f"Only failed and cancelled jobs are retried; this one is {looks.status(current)}.")
-        else:
-            state.out.print("Queued again." if target == found else f"Job {target} does its work already.")
         if target is None:
-            raise typer.Exit(1)
+            current = state.ask(job_row, found)["status"].replace("_", " ")
+            sentence = f"Only failed and cancelled jobs are retried; this one is {current}."
+            raise typer.Exit(1) if json else WorkerError(sentence)
+        if not json:
+            state.out.print("Queued again." if target == found else f"Job {target} is queued to do its work.")
 
 
-def status(json: Json = False) -> None:
-    """Show the queue's depth, the workers and the repositories.
-
-    Example: worker status
-    """
-    with open_state(quiet=json) as state:
-        waiting, alive = state.ask(depth), state.ask(workers)
-        with state.connection() as connection:
-            known = repositories.list_all(connection, state.visible_user)
-        if json:
-            print_json({"queue": [row._asdict() for row in waiting], "workers": alive, "repositories": known})
-            return
-        _print_status(state, [row._asdict() for row in waiting], alive)
-        by_state: dict[str, int] = {}
-        for row in known:
-            by_state[row["sync_state"]] = by_state.get(row["sync_state"], 0) + 1
-        counted = ", ".join(f"{count} {looks.status(name)}" for name, count in sorted(by_state.items()))
-        state.out.print(f"\n[bold]Repositories[/]  {len(known)}{': ' + counted if counted else ''}")
-
-
-def _print_status(state: State, waiting: list[dict[str, Any]], alive: list[dict[str, Any]]) -> None:
-    queue = Table("type", "status", "jobs", "oldest", box=None, pad_edge=False, title="Queue", title_justify="left")
-    for row in waiting:
-        oldest = f"{row['oldest_seconds']:.0f} s"
-        queue.add_row(row["job_type"], looks.status(row["status"]), str(row["jobs"]), oldest)
-    state.out.print(queue if waiting else "[bold]Queue[/]  empty")
-    table = Table("worker", "host", "state", "jobs", "seen", box=None, pad_edge=False)
-    table.title, table.title_justify = "Workers", "left"
-    for row in alive:
-        running = f"{row['running']}/{row['slots']}"
-        seen = looks.ago(row["last_seen_at"])
-        table.add_row(looks.short(row["id"]), looks.text(row["hostname"]), looks.status(row["state"]), running, seen)
-    state.out.print()
-    state.out.print(table if alive else "[bold]Workers[/]  none: start one with `worker run`")
+def _find(state: State, job_id: str) -> UUID:
+    return state.ask(find_job, job_id, user_id=state.visible_user)

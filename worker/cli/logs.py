@@ -5,14 +5,15 @@ from collections.abc import Iterator
 from uuid import UUID
 
 import typer
-from rich.console import Console
 
 from worker.cli.state import State
 from worker.errors import NotFound
+from worker.job import Status
 from worker.joblog.read import LogState, follow, read_log
 from worker.joblog.render import render
 from worker.joblog.spool import Spool
 from worker.joblog.stores import open_store
+from worker.queue.look import has_live_worker
 from worker.queue.seal import LogState as Row
 from worker.queue.seal import log_state
 
@@ -21,9 +22,25 @@ SECONDS_TO_WAIT_FOR_SEALING = 10.0
 
 def print_log(state: State, job_id: UUID, *, follow: bool, as_json: bool) -> None:
     """Print the log; with `follow`, go on until the job has ended and its log is sealed."""
-    color = Console().is_terminal
+    if not as_json:
+        _tell_if_nothing_comes(state, job_id, follow=follow)
+    color = state.out.is_terminal
     for line in _followed(state, job_id) if follow else log_lines(state, job_id):
-        typer.echo(line.decode().rstrip("\n") if as_json else render(line, color=color))
+        # As JSON the log's own bytes; whoever reads a line at a time gets it when it is written.
+        typer.echo(line.rstrip(b"\n") if as_json else render(line, color=color))
+
+
+def _tell_if_nothing_comes(state: State, job_id: UUID, *, follow: bool) -> None:
+    row = _row(state, job_id)
+    if follow and row.status == Status.QUEUED and not state.ask(has_live_worker, state.settings.worker_lease_seconds):
+        sentence = "It waits in the queue, and no worker is running: start one with `worker run`."
+    elif row.token is None and row.status == Status.QUEUED:
+        sentence = "It waits in the queue: it has no log yet."
+    elif row.token is None:
+        sentence = f"It never ran, so it has no log: it is {row.status}."
+    else:
+        return
+    state.aside.print(sentence, style="dim")
 
 
 def log_lines(state: State, job_id: UUID) -> Iterator[bytes]:

@@ -1,5 +1,6 @@
-"""Worker and receiver as processes that a command starts for itself and stops again."""
+"""Worker and receiver as processes that a command starts for itself, and that never outlive it."""
 
+import json
 import os
 import re
 import signal
@@ -11,25 +12,33 @@ from types import TracebackType
 
 from worker.errors import WorkerError
 
+# What the reading of their log relies on, and an address that surely leads to them.
+ENVIRONMENT = {"WORKER_LOG_FORMAT": "json", "WORKER_LOG_LEVEL": "info", "WORKER_HTTP_HOST": "127.0.0.1"}
+SECONDS_TO_DRAIN = 5.0
+SECONDS_TO_HAND_BACK = 20.0
+
 
 class OwnProcess:
-    """One `worker …` process, ended with SIGTERM when the block is left."""
+    """One `worker …` process, stopped in order when the block is left, and at once when that is by an exception."""
 
-    def __init__(self, *arguments: str, ready: str, seconds: float = 60) -> None:
+    def __init__(
+        self, *arguments: str, ready: str, seconds: float = 60, environment: Mapping[str, str] | None = None
+    ) -> None:
+        """`ready` is what its log says once it can be used; the named groups of the match are `found`."""
+        self.found: Mapping[str, str] = {}
         self._arguments = arguments
         self._ready = re.compile(ready)
         self._seconds = seconds
-        self._environment = {**os.environ, "WORKER_LOG_FORMAT": "json"}
+        self._environment = {**os.environ, **ENVIRONMENT, **(environment or {})}
         self._lines: list[str] = []
         self._is_ready = threading.Event()
-        self.found: Mapping[str, str] = {}
         self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> "OwnProcess":
         """Start it and wait until it says it is ready."""
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "worker", *self._arguments],
-            stdin=subprocess.DEVNULL,
+        self._process = process = subprocess.Popen(
+            [sys.executable, "-m", "worker.cli.owned", *self._arguments],
+            stdin=subprocess.PIPE,  # closes when we are gone, however that came; see owned.py
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -37,29 +46,32 @@ class OwnProcess:
             env=self._environment,
             start_new_session=True,  # Ctrl-C reaches us, and we end it in order
         )
-        threading.Thread(target=self._read, daemon=True).start()
-        if not self._is_ready.wait(self._seconds) or self._process.poll() is not None:
-            self._stop()
-            said = "".join(self._lines[-5:]).strip()
-            raise WorkerError(f"`worker {' '.join(self._arguments)}` did not start: {said or 'it said nothing'}")
+        try:
+            threading.Thread(target=self._read, args=(process,), daemon=True).start()
+            if not self._is_ready.wait(self._seconds) or not self.found:
+                raise WorkerError(f"`worker {' '.join(self._arguments)}` did not start: {self._last_words()}")
+        except BaseException:
+            self._stop(process, SECONDS_TO_HAND_BACK)
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop it in order, at the latest by force."""
-        self._stop()
+        """Let running jobs end for a moment, then have them handed back to the queue, which costs them nothing."""
+        if self._process is not None:
+            self._stop(self._process, SECONDS_TO_DRAIN if kind is None else 0)
 
-    @property
-    def pid(self) -> int:
-        """Its process id."""
-        assert self._process is not None
-        return self._process.pid
+    def check(self) -> None:
+        """Raise WorkerError when the process has ended by itself."""
+        if self._process is not None and (code := self._process.poll()) is not None:
+            raise WorkerError(f"`worker {' '.join(self._arguments)}` ended with {code}: {self._last_words()}")
 
-    def _read(self) -> None:
-        assert self._process is not None
-        assert self._process.stderr is not None
-        for line in self._process.stderr:
+    def _last_words(self) -> str:
+        return _words("".join(self._lines[-1:])) or "it said nothing."
+
+    def _read(self, process: subprocess.Popen[str]) -> None:
+        for line in process.stderr or ():
             self._lines.append(line)
             del self._lines[:-200]
             if not self._is_ready.is_set() and (found := self._ready.search(line)):
@@ -67,19 +79,39 @@ class OwnProcess:
                 self._is_ready.set()
         self._is_ready.set()
 
-    def _stop(self) -> None:
-        process = self._process
-        if process is None or process.poll() is not None:
-            return
-        for number, seconds in ((signal.SIGTERM, 20), (signal.SIGTERM, 10), (signal.SIGKILL, 10)):
-            process.send_signal(number)
-            try:
-                process.wait(seconds)
-                return
-            except subprocess.TimeoutExpired:
-                continue
+    def _stop(self, process: subprocess.Popen[str], seconds_to_drain: float) -> None:
+        try:
+            for number, seconds in ((signal.SIGTERM, seconds_to_drain), (signal.SIGTERM, SECONDS_TO_HAND_BACK)):
+                if _ends(process, number, seconds):
+                    return
+        finally:  # also for whoever presses Ctrl-C once more
+            if process.poll() is None:
+                process.kill()
+                process.wait(10)
 
 
-def own_worker() -> OwnProcess:
+def _words(line: str) -> str:
+    """A line of its log as a person would say it: of a traceback the last line."""
+    try:
+        said = json.loads(line)
+    except ValueError:
+        return line.strip()
+    reason = str(said.get("exception") or said.get("reason") or "").strip().rpartition("\n")[2]
+    return f"{said.get('event')}: {reason}" if reason else str(said.get("event"))
+
+
+def _ends(process: subprocess.Popen[str], number: signal.Signals, seconds: float) -> bool:
+    if process.poll() is not None:
+        return True
+    process.send_signal(number)
+    try:
+        process.wait(max(seconds, 0.2))  # two signals that come together would count as one
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def own_worker(environment: Mapping[str, str] | None = None) -> OwnProcess:
     """A worker process on any free port for its metrics; `found["port"]` is that."""
-    return OwnProcess("run", "--metrics-port", "0", ready=r'"metrics_port": (?P<port>\d+)')
+    ready = r'"metrics_port": (?P<port>\d+)'
+    return OwnProcess("run", "--metrics-port", "0", ready=ready, environment=environment)

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from worker.cli.state import Json, open_state, print_json
+from worker.cli.looks import print_json
+from worker.cli.state import Json, open_state
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -17,7 +18,9 @@ def add_commands(app: typer.Typer) -> None:
 def run(
     slots: Annotated[int | None, typer.Option(help="Jobs at once; default WORKER_SLOTS.", min=1)] = None,
     until_idle: Annotated[bool, typer.Option("--until-idle", help="End when the queue has nothing to do.")] = False,
-    metrics_port: Annotated[int | None, typer.Option(help="Health and metrics; 0: any free port.", min=0)] = None,
+    metrics_port: Annotated[
+        int | None, typer.Option(help="Health and metrics; 0: any free port.", min=0, max=65535)
+    ] = None,
 ) -> None:
     """Claim and run jobs until a signal ends it: the first drains, the second stops at once.
 
@@ -31,7 +34,7 @@ def run(
 
 def receive(
     port: Annotated[
-        int | None, typer.Option(help="Port; default WORKER_RECEIVER_PORT, 0: any free one.", min=0)
+        int | None, typer.Option(help="Port; default WORKER_RECEIVER_PORT, 0: any free one.", min=0, max=65535)
     ] = None,
 ) -> None:
     """Receive GitHub webhooks at POST /webhooks/github/{repository_id} until a signal ends it.

@@ -5,17 +5,15 @@ from typing import Annotated
 from uuid import UUID
 
 import typer
-from rich.table import Table
 
 from worker.catalog import repositories
 from worker.cli import looks
-from worker.cli.state import Json, State, open_state, print_json
+from worker.cli.looks import print_json
+from worker.cli.state import Json, State, open_state
+from worker.errors import NotFound, UnsafeUrl
 from worker.git.url import RepositoryUrl, parse_repository_url
-from worker.receiver.provision import provision_secret
-from worker.receiver.provision import rotate_secret as rotate
-from worker.receiver.signature import load_master_keys
 
-Which = Annotated[str, typer.Argument(metavar="REPOSITORY", help="Id (or its beginning), name or URL.")]
+Which = Annotated[str, typer.Argument(metavar="REPOSITORY", help="Name, URL, path, or id (its beginning or end).")]
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -46,6 +44,21 @@ def parse_url(state: State, text: str) -> RepositoryUrl:
     )
 
 
+def find_repository(state: State, text: str) -> UUID:
+    """A registered repository by what people call it, also by its path or by another spelling of its URL."""
+    with state.connection() as connection:
+        try:
+            return repositories.find(connection, text, state.visible_user)
+        except NotFound:
+            try:
+                url = parse_url(state, text).url
+            except UnsafeUrl:
+                url = text
+            if url == text:
+                raise
+        return repositories.find(connection, url, state.visible_user)
+
+
 def webhook_url(state: State, repository_id: UUID) -> str:
     """What GitHub is to call."""
     base = state.settings.worker_public_url or f"http://127.0.0.1:{state.settings.worker_receiver_port}"
@@ -58,13 +71,16 @@ def add(
     name: Annotated[str | None, typer.Option(help="A name to list it by; default: from the URL.")] = None,
     json: Json = False,
 ) -> None:
-    """Register a repository and print what to paste into GitHub's webhook form. The secret is shown here only.
+    """Register a repository and print what to paste into GitHub's webhook form: its URL and its secret.
 
     Example: worker repo add https://github.com/pallets/flask
     """
+    from worker.receiver.provision import provision_secret
+    from worker.receiver.signature import load_master_keys
+
     with open_state(quiet=json) as state:
-        keys = load_master_keys(state.settings)
-        repository_id, created = register(state, parse_url(state, url), name=name, branch=branch)
+        parsed, keys = parse_url(state, url), load_master_keys(state.settings)
+        repository_id, created = register(state, parsed, name=name, branch=branch)
         with state.connection() as connection:
             secret = provision_secret(connection, keys, repository_id)
         _show_secret(state, repository_id, secret, json=json, created=created)
@@ -79,8 +95,11 @@ def rotate_secret(
 
     Example: worker repo rotate-secret flask --now
     """
+    from worker.receiver.provision import rotate_secret as rotate
+    from worker.receiver.signature import load_master_keys
+
     with open_state(quiet=json) as state, state.connection() as connection:
-        repository_id = repositories.find(connection, repository, state.visible_user)
+        repository_id = find_repository(state, repository)
         grace = {"grace": timedelta(0)} if now else {}
         secret = rotate(connection, load_master_keys(state.settings), repository_id, **grace)
         _show_secret(state, repository_id, secret, json=json, created=False)
@@ -91,14 +110,18 @@ def _show_secret(state: State, repository_id: UUID, secret: str, *, json: bool, 
     if json:
         print_json({"id": repository_id, "created": created, "webhook_url": url, "webhook_secret": secret})
         return
-    state.out.print(f"Repository [bold]{repository_id}[/] {'added' if created else 'is registered'}.\n")
-    state.out.print("On GitHub: Settings → Webhooks → Add webhook, and paste:")
-    state.out.print(f"  Payload URL   {url}")
-    state.out.print("  Content type  application/json")
-    state.out.print(f"  Secret        {secret}")
-    state.out.print("  Events        Just the push event\n")
+    for line in (
+        f"Repository [bold]{repository_id}[/] {'added' if created else 'is registered'}.",
+        "\nOn GitHub: Settings → Webhooks → Add webhook, and paste:",
+        f"  Payload URL   {looks.text(url)}",
+        "  Content type  application/json",
+        f"  Secret        {secret}",
+        "  Events        Just the push event",
+    ):
+        state.out.print(line, soft_wrap=True)
     if state.settings.worker_public_url is None:
-        state.out.print("[dim]WORKER_PUBLIC_URL is not set: put your receiver's public address into the URL.[/]")
+        remark = "\nWORKER_PUBLIC_URL is not set: put your receiver's public address into the payload URL."
+        state.aside.print(remark, style="dim")
 
 
 def list_repositories(json: Json = False) -> None:
@@ -112,17 +135,19 @@ def list_repositories(json: Json = False) -> None:
         if json:
             print_json(rows)
             return
-        table = Table("id", "name", "state", "commit", "indexed", "url", box=None, pad_edge=False)
+        if not rows:
+            state.aside.print("No repositories yet: `worker repo add URL` or `worker index PATH_OR_URL` adds one.")
+            return
+        table = looks.table(
+            "id", "name", "state", "indexed", "commit", "url", keep=("id", "state", "indexed", "commit")
+        )
         for row in rows:
             table.add_row(
-                looks.short(row["id"]),
-                looks.text(row["name"]),
-                looks.status(row["sync_state"]),
-                (row["last_indexed_commit"] or "–")[:10],
-                looks.ago(row["last_indexed_at"]),
+                looks.identifier(state.out, row["id"]), looks.text(row["name"]), looks.status(row["sync_state"]),
+                looks.ago(row["last_indexed_at"]), (row["last_indexed_commit"] or "–")[:10],
                 looks.text(row["git_url"]),
-            )
-        state.out.print(table if rows else "No repositories yet: `worker repo add URL`.")
+            )  # fmt: skip
+        looks.show(state.out, table)
 
 
 def show(repository: Which, json: Json = False) -> None:
@@ -131,18 +156,19 @@ def show(repository: Which, json: Json = False) -> None:
     Example: worker repo show flask
     """
     with open_state(quiet=json) as state, state.connection() as connection:
-        facts = repositories.show(connection, repositories.find(connection, repository, state.visible_user))
+        facts = repositories.show(connection, find_repository(state, repository))
         if json:
             print_json(facts)
             return
         languages = facts.pop("languages")
         for name, value in facts.items():
-            state.out.print(f"{name.replace('_', ' '):27} {looks.text(value)}")
-        table = Table("language", "files", "lines", "symbols", box=None, pad_edge=False)
-        for row in languages:
-            table.add_row(row["language"], f"{row['files']:,}", f"{row['lines']:,}", f"{row['symbols']:,}")
-        state.out.print()
-        state.out.print(table)
+            state.out.print(f"{name.replace('_', ' '):27} {looks.text(value)}", soft_wrap=True)
+        if languages:
+            table = looks.table("language", "files", "lines", "symbols")
+            for row in languages:
+                table.add_row(row["language"], *(f"{row[name]:,}" for name in ("files", "lines", "symbols")))
+            state.out.print()
+            looks.show(state.out, table)
 
 
 def remove(
@@ -155,9 +181,10 @@ def remove(
     Example: worker repo remove flask --yes
     """
     with open_state(quiet=json) as state, state.connection() as connection:
-        repository_id = repositories.find(connection, repository, state.visible_user)
+        repository_id = find_repository(state, repository)
         if not yes:
-            typer.confirm(f"Delete {repository} ({repository_id}) with everything indexed from it?", abort=True)
+            question = f"Delete {repository} ({repository_id}) with everything indexed from it?"
+            typer.confirm(question, abort=True, err=True)
         name = repositories.remove(connection, repository_id)
         if json:
             print_json({"removed": repository_id, "name": name})

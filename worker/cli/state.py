@@ -1,7 +1,6 @@
-"""What every command starts from: settings, the database ready to use, the tenant, and how output is printed."""
+"""What every command starts from: settings, the database ready to use, the tenant, and where its output goes."""
 
 import asyncio
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import psycopg
 import typer
 from rich.console import Console
 
+from worker.cli import looks
 from worker.database.connect import connect, connect_async
 from worker.database.migrate import migrate, pending
 from worker.database.which import Database, resolve_database
@@ -24,11 +24,12 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs inst
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """A command's surroundings."""
+    """A command's surroundings: `out` for what was asked for, `aside` (stderr) for remarks about it."""
 
     settings: Settings
     database: Database
     out: Console
+    aside: Console
 
     @contextmanager
     def connection(self) -> Iterator[psycopg.Connection[dict[str, Any]]]:
@@ -59,23 +60,25 @@ class State:
 
     @property
     def visible_user(self) -> UUID | None:
-        """Whose rows listings show: one tenant's, or everybody's where no tenant is set."""
-        return LOCAL_USER_ID if self.database.embedded else self.settings.worker_user_id
+        """Whose rows commands show and act on: one tenant's, or everybody's where no tenant is set."""
+        if self.settings.worker_user_id is None and self.database.embedded:
+            return LOCAL_USER_ID
+        return self.settings.worker_user_id
 
 
 @contextmanager
 def open_state(*, process: str = "cli", quiet: bool = True, migrated: bool = True, **overrides: Any) -> Iterator[State]:
-    """Read the settings, make the database ready, and close everything again."""
+    """Read the settings, make the database ready, and close everything again. `quiet`: do not say which database."""
     settings = load_settings(**{name: value for name, value in overrides.items() if value is not None})
     configure(settings, process=process)
-    console = Console(highlight=False)
     database = resolve_database(settings)
     try:
+        state = State(settings, database, looks.console(), looks.console(stderr=True))
         if not quiet:
-            Console(stderr=True, highlight=False).print(database.describe(), style="dim")
+            state.aside.print(database.describe(), style="dim")
         if migrated:
             make_ready(database)
-        yield State(settings, database, console)
+        yield state
     finally:
         database.close()
 
@@ -89,8 +92,3 @@ def make_ready(database: Database) -> None:
             f"The database lacks {len(missing)} migration(s), the first is {missing[0]}.",
             hint="Run `worker migrate` (on Fly: the release command does).",
         )
-
-
-def print_json(value: Any) -> None:
-    """One JSON value on standard output, on one line."""
-    typer.echo(json.dumps(value, default=str, ensure_ascii=False))

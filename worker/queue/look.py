@@ -8,8 +8,13 @@ import psycopg
 from worker.errors import NotFound
 
 Connection = psycopg.AsyncConnection[dict[str, Any]]
+SHORTEST_ID = 4
 
-_FIND = "select id from public.indexing_jobs where id::text like %s order by id desc limit 2"
+_FIND = """
+select id from public.indexing_jobs
+where (%(user)s::uuid is null or user_id = %(user)s)
+  and (starts_with(id::text, %(text)s) or starts_with(reverse(id::text), reverse(%(text)s)))
+order by id desc limit 2"""
 _JOB = """
 select j.*, r.name as repository, r.git_url
 from public.indexing_jobs j left join public.repositories r on r.id = j.repository_id where j.id = %s"""
@@ -35,12 +40,16 @@ select exists (select from public.workers
     where state = 'running' and last_seen_at > clock_timestamp() - make_interval(secs => %s)) as live"""
 
 
-async def find_job(connection: Connection, text: str) -> UUID:
-    """A job by its id or the beginning of it; raises NotFound when none or more than one fits."""
-    prefix = text.lower() if len(text) >= 4 else "-"
-    rows = await (await connection.execute(_FIND, (f"{prefix}%",))).fetchall()
+async def find_job(connection: Connection, text: str, *, user_id: UUID | None = None) -> UUID:
+    """A job by its id, or four or more characters of its beginning or end; raises NotFound unless exactly one fits.
+
+    The ends tell jobs apart: ids of jobs made close together begin alike.
+    """
+    if len(text) < SHORTEST_ID:
+        raise NotFound(f"There is no job {text!r}.", hint=f"Give at least {SHORTEST_ID} characters of its id.")
+    rows = await (await connection.execute(_FIND, {"user": user_id, "text": text.lower()})).fetchall()
     if len(rows) != 1:
-        problem = "More than one job begins with" if rows else "There is no job"
+        problem = "More than one job has an id like" if rows else "There is no job"
         raise NotFound(f"{problem} {text!r}.", hint="`worker jobs` lists them with their ids.")
     return rows[0]["id"]
 
