@@ -1,5 +1,6 @@
 """repo add, list, show, remove, rotate-secret."""
 
+import sys
 from datetime import timedelta
 from typing import Annotated
 from uuid import UUID
@@ -10,7 +11,7 @@ from worker.catalog import repositories
 from worker.cli import looks
 from worker.cli.looks import print_json
 from worker.cli.state import Json, State, open_state
-from worker.errors import NotFound, UnsafeUrl
+from worker.errors import NotFound, UnsafeUrl, WorkerError
 from worker.git.url import RepositoryUrl, parse_repository_url
 
 Which = Annotated[str, typer.Argument(metavar="REPOSITORY", help="Name, URL, path, or id (its beginning or end).")]
@@ -182,11 +183,16 @@ def remove(
     """
     with open_state(quiet=json) as state, state.connection() as connection:
         repository_id = find_repository(state, repository)
-        if not yes:
-            question = f"Delete {repository} ({repository_id}) with everything indexed from it?"
-            typer.confirm(question, abort=True, err=True)
+        if not yes and not _agrees(f"Delete {repository} ({repository_id}) with everything indexed from it?"):
+            raise WorkerError("Nothing was deleted.")
         name = repositories.remove(connection, repository_id)
         if json:
             print_json({"removed": repository_id, "name": name})
         else:
             state.out.print(f"Removed {looks.text(name)}.")
+
+
+def _agrees(question: str) -> bool:
+    """Ask on stderr: what stdout holds is what was asked for."""
+    typer.echo(f"{question} [y/N] ", err=True, nl=False)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
