@@ -1,5 +1,6 @@
 """What holds for every command: help with an example, exit codes, where output goes."""
 
+import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -100,3 +101,14 @@ def test_unmigrated_database(worker: Worker, empty_database_url: str, monkeypatc
     assert len(applied) > 5
     assert worker("migrate").out == "Nothing to do: the schema is up to date.\n"
     assert worker("jobs").code == 0
+
+
+def test_a_port_that_is_taken(worker: Worker) -> None:
+    """A second worker on one machine is told the option that helps, not a traceback."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        for command, option in (("run", "--metrics-port"), ("receive", "--port")):
+            ended = worker(command, option, port)
+            assert (ended.code, ended.out) == (1, "")
+            assert f"Port {port} of 127.0.0.1 cannot be used" in ended.err
+            assert f"hint: Give another one with {option}" in ended.err

@@ -9,6 +9,7 @@ import threading
 import time
 
 from worker.cli.app import main
+from worker.cli.own import SECONDS_TO_HAND_BACK
 
 
 def _end_with_standard_input() -> None:
@@ -17,6 +18,8 @@ def _end_with_standard_input() -> None:
     for _ in range(2):  # drain, then at once: nobody waits for us any more
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(0.5)
+    time.sleep(SECONDS_TO_HAND_BACK)
+    os.kill(os.getpid(), signal.SIGKILL)  # Postgres may be gone as well: then nothing can be handed back
 
 
 if __name__ == "__main__":

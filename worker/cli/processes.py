@@ -1,12 +1,14 @@
 """run, receive, migrate, check: the processes of a deployment and what prepares them."""
 
 import asyncio
+import socket
 from typing import Annotated
 
 import typer
 
 from worker.cli.looks import print_json
 from worker.cli.state import Json, open_state
+from worker.errors import WorkerError
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -29,6 +31,7 @@ def run(
     from worker.runtime.worker import run_worker
 
     with open_state(process="worker", quiet=False, worker_slots=slots, worker_metrics_port=metrics_port) as state:
+        _must_be_free(state.settings.worker_http_host, state.settings.worker_metrics_port, "--metrics-port")
         asyncio.run(run_worker(state.settings, state.database.url, until_idle=until_idle))
 
 
@@ -44,7 +47,19 @@ def receive(
     from worker.receiver.serve import serve
 
     with open_state(process="receiver", quiet=False, worker_receiver_port=port) as state:
+        _must_be_free(state.settings.worker_http_host, state.settings.worker_receiver_port, "--port")
         serve(state.settings, state.database.url)
+
+
+def _must_be_free(host: str, port: int, option: str) -> None:
+    """Say in a sentence what else would end in a traceback: another process has the port."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the servers do
+        try:
+            probe.bind((host, port))
+        except OSError as failure:
+            hint = f"Give another one with {option}; 0 takes any that is free."
+            raise WorkerError(f"Port {port} of {host} cannot be used: {failure.strerror}.", hint=hint) from failure
 
 
 def migrate(json: Json = False) -> None:
