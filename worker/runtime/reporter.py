@@ -27,6 +27,7 @@ class Reporter:
         self._dropped = 0
         self._progress: dict[str, Any] | None = None
         self._news = asyncio.Event()
+        self._writing = asyncio.Lock()
 
     def take(self, message: dict[str, Any]) -> None:
         """Accept one message of the child."""
@@ -47,7 +48,14 @@ class Reporter:
             await asyncio.sleep(SECONDS_BETWEEN_WRITES)
 
     async def flush(self) -> None:
-        """Write what waits. A database that does not answer costs these lines, never the attempt."""
+        """Write what waits, after what is being written: the last call comes before the attempt's end is recorded.
+
+        A database that does not answer costs these lines, never the attempt.
+        """
+        async with self._writing:
+            await self._write()
+
+    async def _write(self) -> None:
         events, self._events = self._events, []
         where, self._progress = self._progress, None
         try:
