@@ -5,11 +5,14 @@ import fcntl
 import os
 import shutil
 import tempfile
+from multiprocessing.util import Finalize
 from pathlib import Path
 
 from worker.job import Job
 
 PREFIX = "indexing-worker-"
+AFTER_MULTIPROCESSING = -200
+"""Lower than the -100 with which multiprocessing deletes its temporary folder at exit."""
 LONGEST_FOR_SOCKETS = 60
 """Characters of a folder in which a Unix socket's path still fits its limit of about 100."""
 
@@ -38,9 +41,9 @@ class Scratch:
         return folder
 
     def close(self) -> None:
-        """Delete everything."""
+        """Delete everything, at the process's end: multiprocessing deletes its own folder in it before."""
         os.close(self._lock)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        Finalize(None, shutil.rmtree, args=(self._folder, True), exitpriority=AFTER_MULTIPROCESSING)
 
 
 def _sweep(root: Path) -> None:

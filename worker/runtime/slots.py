@@ -57,8 +57,8 @@ class Slots:
         """How many more jobs may be started."""
         return self._settings.worker_slots - len(self.running)
 
-    async def wait_until_empty(self, seconds: float) -> bool:
-        """Wait for everything that runs; false when that took longer."""
+    async def wait_until_empty(self, seconds: float | None) -> bool:
+        """Wait for everything that runs (None: however long); false when that took longer."""
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=seconds)
             return not late

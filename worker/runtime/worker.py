@@ -27,6 +27,9 @@ from worker.runtime.scratch import Scratch
 from worker.runtime.slots import DATABASE_TROUBLE, Slots
 from worker.settings import Settings
 
+SECONDS_TO_HAND_BACK = 15
+"""Longest wait for killing trees and recording releases; a database that is away longer finds them by rescue."""
+
 
 class Worker:
     """The parent of all attempts of this process."""
@@ -51,6 +54,7 @@ class Worker:
             settings, self.pool, self.heartbeat, launcher=self.launcher, scratch=self.scratch, logs=self.logs
         )
         self.draining = asyncio.Event()
+        self._at_once = asyncio.Event()
         self._log = get_logger()
 
     async def run(self, *, until_idle: bool = False) -> None:
@@ -143,7 +147,7 @@ class Worker:
         """First call: claim no more and wait for what runs. Second call: stop what runs at once."""
         if self.draining.is_set():
             self._log.warning("stopping at once", signal=why)
-            self.slots.release_all()
+            self._at_once.set()
             return
         self._log.info(
             "draining", signal=why, running=len(self.slots.running), seconds=self.settings.worker_drain_seconds
@@ -152,10 +156,22 @@ class Worker:
         self.heartbeat.drain()
 
     async def _drain(self) -> None:
-        if not await self.slots.wait_until_empty(self.settings.worker_drain_seconds):
-            self._log.warning("drain deadline reached: handing jobs back", jobs=len(self.slots.running))
+        """Until nothing runs, the deadline, or the second signal; what runs then is handed back."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.settings.worker_drain_seconds):
+                await self._empty_or_at_once()
+        if self.slots.running:
+            self._log.warning("handing jobs back", jobs=len(self.slots.running))
             self.slots.release_all()
-            await self.slots.wait_until_empty(30)
+            await self.slots.wait_until_empty(SECONDS_TO_HAND_BACK)
+
+    async def _empty_or_at_once(self) -> None:
+        waits = [asyncio.create_task(self.slots.wait_until_empty(None)), asyncio.create_task(self._at_once.wait())]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
 
     async def _watch_heartbeat(self) -> None:
         while True:
