@@ -75,6 +75,8 @@ _ERROR_CLASSES = {
         "self_fenced",
         "superseded",
         "no_process",
+        "unstorable",
+        "database_refused",
     ],
 }
 _PHASES = ["total", "resolve", "fetch", "compare", "extract", "publish"]

@@ -59,11 +59,20 @@ create function queue.merge_hints(p_old jsonb, p_new jsonb) returns jsonb langua
         else '"unknown"'::jsonb end;
 $$;
 
--- Joins a newer push's payload to a queued one: the newer target wins, the hints are merged.
+-- Joins a newer push's payload to a queued one: the newer target wins, the hints are merged, a rebuild stays asked for,
+-- and every commit that a push came from is remembered: a server that still shows one of them lags behind.
 create function queue.merge_payload(p_old jsonb, p_new jsonb) returns jsonb language sql immutable as $$
-    select case when p_old ? 'hints' or p_new ? 'hints'
-        then p_old || p_new || jsonb_build_object('hints', queue.merge_hints(p_old -> 'hints', p_new -> 'hints'))
-        else p_old || p_new end;
+    select p_old || p_new
+        || case when p_old ? 'hints' or p_new ? 'hints'
+               then jsonb_build_object('hints', queue.merge_hints(p_old -> 'hints', p_new -> 'hints')) else '{}' end
+        || case when p_old ? 'before' or p_new ? 'before'
+               then jsonb_build_object('befores', (
+                   select coalesce(jsonb_agg(b), '[]') from (
+                       select jsonb_array_elements_text(coalesce(p_old -> 'befores', '[]')) as b
+                       union select jsonb_array_elements_text(coalesce(p_new -> 'befores', '[]'))
+                       union select p_old ->> 'before' union select p_new ->> 'before' limit 100) x
+                   where b is not null)) else '{}' end
+        || case when p_old -> 'rebuild' = 'true' then '{"rebuild": true}'::jsonb else '{}' end;
 $$;
 
 -- enqueue: a new queued job, or the queued job of the same coalesce key with its target replaced (joined = true).
@@ -94,7 +103,7 @@ begin
         p_id, p_repository, owner, p_requested_by, p_job_type, p_payload, p_priority, coalesce(p_run_after, now()),
         p_coalesce_key, p_max_attempts, p_timeout_seconds)
     on conflict (coalesce_key) where status = 'queued' do update set
-        payload = queue.merge_payload(job.payload, excluded.payload),
+        payload = queue.merge_payload(job.payload, excluded.payload) || jsonb_build_object('asked_at', now()),
         priority = greatest(job.priority, excluded.priority),
         errors = 0,
         crashes = 0,
@@ -131,7 +140,8 @@ begin
     if delivery_no is null then
         select d.id, d.job_id, d.status into delivery_no, job_id, status
         from public.webhook_deliveries d
-        where d.repository_id is not distinct from p_repository and d.delivery_id = p_delivery_id for update;
+        where d.repository_id is not distinct from p_repository and d.delivery_id = p_delivery_id;
+        -- Not locked: jobs come before deliveries. Two redeliveries at once meet in one job by its coalesce key.
         duplicate := true;
         if status <> 'failed' then
             return;
@@ -223,9 +233,10 @@ end $$;
 create function queue.progress(p_job uuid, p_token bigint, p_progress jsonb) returns boolean language sql as $$
     with written as (
         update public.indexing_jobs set progress = p_progress, updated_at = now()
-        where id = p_job and lease_token = p_token returning 1
+        where id = (select id from public.indexing_jobs where id = p_job and lease_token = p_token
+                    for no key update skip locked)
     )
-    select exists (select from written);
+    select exists (select from public.indexing_jobs where id = p_job and lease_token = p_token);
 $$;
 
 -- An event of a running attempt (start, and what handlers tell). False: the token is no longer the job's. What the
@@ -312,8 +323,10 @@ begin
     facts := jsonb_build_object('lease_token', p_token, 'attempt', job.attempt);
     update public.indexing_jobs
     set errors = errors + (p_spends = 'error')::int, crashes = crashes + (p_spends = 'crash')::int,
-        snoozes = snoozes + (p_verb = 'snooze')::int,
-        snoozed_since = case when p_verb = 'snooze' then coalesce(snoozed_since, now()) else snoozed_since end
+        -- An error in between ends a row of snoozes; the errors' own budget bounds how often.
+        snoozes = case p_verb when 'snooze' then snoozes + 1 when 'retry' then 0 else snoozes end,
+        snoozed_since = case p_verb when 'snooze' then coalesce(snoozed_since, now()) when 'retry' then null
+                                    else snoozed_since end
     where id = p_job returning * into job;
 
     if job.cancel_requested_at is not null then
@@ -337,6 +350,7 @@ begin
             set status = 'cancelled', error_class = 'superseded', error_message = 'superseded by job ' || follow_up,
                 lease_token = null, finished_at = clock_timestamp(), updated_at = now()
             where id = p_job;
+            update public.indexing_jobs set payload = queue.merge_payload(job.payload, payload) where id = follow_up;
             update public.webhook_deliveries set job_id = follow_up, status = 'queued'
             where job_id = p_job and status in ('received', 'queued', 'processing');
             perform queue.record(p_job, 'cancel', 'superseded',

@@ -4,10 +4,13 @@ import random
 import uuid
 
 import pytest
+from psycopg.types.json import Jsonb
 
 from worker.errors import LeaseLost, Snooze
 from worker.handlers.index import index
 from worker.handlers.payloads import IndexPayload
+from worker.job import new_job_id
+from worker.queue.claim import job_of_row
 
 PYTHON = '''def {name}():
     """One."""
@@ -155,8 +158,6 @@ def test_promise_2_a_failed_attempts_work_is_kept_and_billed_once(indexer, repos
         index(indexer.context(job, fall_over), IndexPayload())
     db.execute("select queue.give_back(%s, %s, 'retry', 'error', '0', 'x', 'x')", (job.id, job.lease_token))
     row = db.execute("select * from queue.claim(%s, array['incremental_update'], 1)", (indexer.worker_id,)).fetchone()
-    from worker.queue.claim import job_of_row
-
     context = indexer.context(job_of_row(row))
     index(context, IndexPayload())
     assert context.result["files_parsed"] == 0
@@ -226,3 +227,46 @@ def test_a_server_that_lags_behind_the_push_is_asked_again_later(indexer, reposi
     job = indexer.claim(repository_id, **payload)
     with pytest.raises(Snooze):
         index(indexer.context(job), IndexPayload.model_validate(payload))
+
+
+def test_promise_5_a_lagging_server_is_waited_for_after_several_pushes_too(indexer, repository, db):
+    """Two pushes coalesced, the server still shows the commit before both: nothing is lost, the job snoozes."""
+    git, repository_id = repository
+    first, second = "b" * 40, "c" * 40
+    for before, after in ((git.head, first), (first, second)):
+        payload = {"ref": "refs/heads/main", "before": before, "after": after}
+        db.execute(
+            "select queue.enqueue(%s, %s, 'incremental_update', %s, p_coalesce_key => 'k')",
+            (new_job_id(), repository_id, Jsonb(payload)),
+        )
+    # It has waited behind a long job: only the newest push's age says whether a server may still lag.
+    db.execute("update indexing_jobs set queued_at = queued_at - interval '5 minutes'")
+    row = db.execute("select * from queue.claim(%s, array['incremental_update'], 1)", (indexer.worker_id,)).fetchone()
+    with pytest.raises(Snooze):
+        index(indexer.context(job_of_row(row)), IndexPayload.model_validate(row["payload"]))
+
+
+def test_a_late_older_push_is_not_waited_for(indexer, repository):
+    """The index is ahead of the delivery already: done at once."""
+    git, repository_id = repository
+    first = git.head
+    git.commit(files={"more.py": source("more")})
+    indexer.run(repository_id)
+    result = indexer.run(repository_id, ref="refs/heads/main", before="0" * 39 + "1", after=first)
+    assert result["unchanged"]
+
+
+def test_a_path_longer_than_an_index_entry_costs_only_itself(indexer, git_repository, make_repository):
+    """A tree as anybody may push it, with a path of 6 kB: that file is left out by name, the rest is indexed."""
+    git = git_repository(files={"good.py": source("good")})
+    dice = random.Random(1)
+    folders = ["".join(dice.choices("abcdefghijklmnopqrstuvwxyz0123456789", k=200)) for _ in range(30)]
+    tree = git.git("rev-parse", "HEAD^{tree}").strip()
+    for folder in folders:
+        listing = git.path / ".git" / "listing"
+        listing.write_text(f"040000 tree {tree}\t{folder}\n")
+        tree = git.git("-c", "alias.make=!git mktree < .git/listing", "make").strip()
+    commit = git.git("commit-tree", tree, "-m", "deep").strip()
+    git.git("update-ref", "refs/heads/main", commit)
+    result = indexer.run(make_repository(git_url=git.url))
+    assert (result["files"], result["skipped"]) == (1, {"bad_path": 1})

@@ -5,9 +5,11 @@ from typing import Any
 
 import psutil
 import pytest
+from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from tests.fixtures.workers import eventually
+from worker.database.connect import connect
 from worker.job import new_job_id
 
 
@@ -147,6 +149,7 @@ def test_promise_10_secrets_in_errors_do_not_reach_row_event_or_log(start_worker
     """A token in an exception's text is masked in the row, the events and the job's log."""
     token = "ghp_" + "A1b2C3d4E5" * 4
     job_id = put("bug", max_attempts=1, marker=token)
+    permanent = put("fail", marker=token)
     worker = start_worker()
     found = ended(job_id)
     eventually(
@@ -158,5 +161,69 @@ def test_promise_10_secrets_in_errors_do_not_reach_row_event_or_log(start_worker
     logs = "".join(path.read_text() for path in tmp_path.rglob("*.log"))
     assert "unexpected" in found["error_message"]
     assert "ValueError" in logs
-    for place in (found["error_message"], str(rows), logs, str(worker.lines)):
+    for place in (found["error_message"], ended(permanent)["error_message"], str(rows), logs, str(worker.lines)):
         assert token not in place
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_what_postgres_cannot_hold_ends_the_job_with_a_reason(start_worker, put, ended, db, number):
+    """A NUL in a result, a message or an event: no endless round, no lost neighbour, each event once."""
+    job_id = put("unstorable", number=number, max_attempts=2)
+    start_worker()
+    found = ended(job_id)
+    assert (found["status"], found["error_class"], found["attempt"]) == ("failed", "unstorable", 1)
+    assert events(db, job_id).count("good") == 1
+    assert "bad" not in events(db, job_id)
+
+
+def test_promise_3_a_slow_task_or_a_lost_log_stops_no_rescue(start_worker, put, ended, db, database_url):
+    """Maintenance waits in one task and fails in another, and still a dead worker's job is taken back."""
+    lost_log = put("fail")
+    db.execute(
+        "update indexing_jobs set status = 'failed', finished_at = now() - interval '11 minutes', attempt = 2,"
+        " log_token = nextval('lease_tokens'), log_parts = %s where id = %s",
+        (Jsonb([{"key": "logs/2026-01-01/gone.1.log", "bytes": 1, "lines": 1}]), lost_log),
+    )
+    db.execute(
+        "insert into workers (id, hostname, pid, version, slots, last_seen_at)"
+        " values (gen_random_uuid(), 'old', 1, '0', 1, now() - interval '2 days')"
+    )
+    with connect(database_url, name="holder") as holder, holder.transaction():
+        holder.execute("select 1 from workers where hostname = 'old' for update")
+        start_worker()
+        victim = put("nothing")
+        db.execute(
+            "update indexing_jobs set status = 'in_progress', lease_token = nextval('lease_tokens'),"
+            " worker_id = gen_random_uuid(), started_at = now() where id = %s and status = 'queued'",
+            (victim,),
+        )
+        assert ended(victim)["status"] == "completed"
+    eventually(
+        lambda: db.execute("select log_sealed_at from indexing_jobs where id = %s", (lost_log,)).fetchone()[
+            "log_sealed_at"
+        ],
+        what="sealing of the log that has lost a part",
+    )
+
+
+def test_promise_11_a_read_only_postgres_ends_no_worker(start_worker, put, ended, db, database_url):
+    """In the middle of a failover Postgres takes no writes: the worker waits, and goes on after it."""
+    worker = start_worker(WORKER_LEASE_SECONDS="30", WORKER_HEARTBEAT_SECONDS="5")
+    assert ended(put("nothing"))["status"] == "completed"
+    name = sql.Identifier(database_url.rsplit("/", 1)[1])
+    db.execute(sql.SQL("alter database {} set default_transaction_read_only = on").format(name))
+    try:
+        db.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity"
+            " where datname = current_database() and application_name = 'indexing-worker'"
+        )
+        job_id = put("nothing")
+        eventually(lambda: worker.said("cannot claim"), what="a refused claim")
+    finally:
+        db.execute(sql.SQL("alter database {} reset default_transaction_read_only").format(name))
+    db.execute(
+        "select pg_terminate_backend(pid) from pg_stat_activity"
+        " where datname = current_database() and application_name = 'indexing-worker'"
+    )
+    assert ended(job_id)["status"] == "completed"
+    assert worker.process.poll() is None

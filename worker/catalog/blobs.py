@@ -49,7 +49,8 @@ join idx.blobs b on b.scope = %s and b.oid = w.oid and b.lang = w.lang
 where b.parser_version >= %s"""
 _TOUCH = """
 update idx.blobs set touched_at = now()
-where id = any (%s) and touched_at < now() - interval '1 hour'"""
+where id in (select id from idx.blobs where id = any (%s) and touched_at < now() - interval '1 hour'
+             order by scope, oid, lang for update)"""
 _INSERT = """
 insert into idx.blobs (scope, parser_version, oid, lang, skip, size, sha256, tokens, line_count, content, note,
                        symbol_count, ref_count)

@@ -37,7 +37,8 @@ on conflict (repo_no, branch_no, path) do update
 _BILL = """
 with billed as (
     update idx.blobs set billed_by = %s
-    where id in (select id from idx.blobs where id = any (%s) and billed_by is null order by id for update)
+    where id in (select id from idx.blobs where id = any (%s) and billed_by is null
+                 order by scope, oid, lang for update)
     returning tokens
 )
 select coalesce(sum(tokens), 0)::bigint as tokens from billed"""

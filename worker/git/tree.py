@@ -12,6 +12,7 @@ from worker.git.run import git
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _CHUNK = 1 << 18
 _LONGEST_PATH = 65_536
+_LONGEST_STORED = 2_000  # a btree entry holds 2,704 bytes
 _BYTES_A_PATH = 1_024  # the mean that the paths of one tree may have: bounds memory where each is long
 
 
@@ -78,4 +79,4 @@ def _text(raw_path: bytes) -> str | None:
         path = raw_path.decode()
     except UnicodeDecodeError:
         return None
-    return None if not path or _CONTROL.search(path) else path
+    return None if not path or len(raw_path) > _LONGEST_STORED or _CONTROL.search(path) else path

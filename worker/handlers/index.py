@@ -4,6 +4,7 @@ resolve → fetch → compare → extract and store → publish. Each step takes
 publish is one transaction with usage and the job's completion, guarded by the lease token.
 """
 
+import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -71,9 +72,10 @@ def _resolve(run: Run, payload: IndexPayload) -> Target:
 
 def _wait_for_replica(run: Run, payload: IndexPayload, tip: Tip) -> None:
     """The push is known before the server shows it: come back, but not for long."""
-    is_young = datetime.now(UTC) - run.context.job.queued_at < REPLICA_LAG
-    if is_young and payload.before is not None and tip.commit == payload.before != payload.after:
-        raise Snooze(f"The server still shows {payload.before[:12]}, not the pushed commit.", seconds=5)
+    is_young = datetime.now(UTC) - (payload.asked_at or run.context.job.queued_at) < REPLICA_LAG
+    is_stale = tip.commit in (payload.before, *payload.befores) and payload.after not in (None, tip.commit)
+    if is_young and is_stale:
+        raise Snooze(f"The server still shows {tip.commit[:12]}, not the pushed commit.", seconds=5)
 
 
 def _is_current(target: Target) -> bool:
@@ -124,5 +126,11 @@ def _stored_versions(run: Run, target: Target) -> dict[str, Version]:
 def _path_and_skip(entry: TreeEntry, max_file_bytes: int) -> tuple[str, Skip]:
     """A path that text cannot hold is shown escaped and not read."""
     if entry.path is None:
-        return entry.raw_path.decode("ascii", "backslashreplace").replace("\0", ""), Skip.BAD_PATH
+        return _shown(entry.raw_path), Skip.BAD_PATH
     return entry.path, classify_entry(entry.path, entry.mode, entry.size, max_file_bytes=max_file_bytes)
+
+
+def _shown(raw_path: bytes) -> str:
+    """At most 2,000 characters: an index entry holds 2,704 bytes. The hash keeps two long ones apart."""
+    text = raw_path.decode("ascii", "backslashreplace").replace("\0", "")
+    return text if len(text) <= 2_000 else f"{text[:1_900]}...{hashlib.sha256(raw_path).hexdigest()}"

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
 BranchRef = Annotated[str, Field(pattern=r"^refs/heads/.+")]
@@ -29,6 +29,8 @@ class IndexPayload(BaseModel):
     forced: bool = False
     hints: Hints | Literal["unknown"] | None = None
     rebuild: bool = False
+    befores: list[Commit] = []  # where the pushes that have joined came from
+    asked_at: AwareDatetime | None = None  # of the newest push that has joined
 
     @property
     def branch(self) -> str | None:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from worker.errors import NotFound
+from worker.joblog.clean import marker
 from worker.joblog.identity import LogIdentity, Segment
 from worker.joblog.ship import Step, local_failures, no_step, ship
 from worker.joblog.sources import Parts, is_sealed_by, lines_of_parts, lines_of_piece, pieces, segments_of
@@ -114,7 +116,11 @@ def _write(store: LogStore, spool: Spool, identity: LogIdentity, previous: Parts
 def _all_lines(
     store: LogStore, previous: Parts, segments: list[Segment], spooled: dict[int, Iterator[bytes]]
 ) -> Iterator[bytes]:
-    yield from lines_of_parts(store, previous)
+    for part in previous:
+        try:
+            yield from lines_of_parts(store, [part])
+        except NotFound:  # past its retention, or in the folder of another machine
+            yield marker("lines missing", at=None, bytes=part.get("bytes", 0))
     for piece in pieces(segments, spooled):
         yield from lines_of_piece(store, piece)
 

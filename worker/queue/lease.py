@@ -1,5 +1,6 @@
 """The worker's row and its lease: register, renew, mark, and what a renewal answers. Used by the heartbeat thread."""
 
+import contextlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -84,4 +85,6 @@ def hand_back(connection: Connection, worker_id: UUID) -> None:
     """After self-fencing: mark that life of the worker fenced and release what it still held, at no cost."""
     mark(connection, worker_id, "fenced")
     for row in connection.execute(_OWN_JOBS, (worker_id,)).fetchall():
-        connection.execute(_RELEASE, (row["id"], row["lease_token"]))
+        # One bad row must not keep the worker from its new life; rescue tries it again.
+        with contextlib.suppress(psycopg.IntegrityError, psycopg.DataError, psycopg.InternalError):
+            connection.execute(_RELEASE, (row["id"], row["lease_token"]))

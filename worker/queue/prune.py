@@ -29,7 +29,8 @@ async def prune(connection: Connection, *, retention_days: float, batch: int = 1
         total += gone
         if gone < batch:
             break
-    await connection.execute(_PRUNE_DELIVERIES, (age, batch))
+    while (await connection.execute(_PRUNE_DELIVERIES, (age, batch))).rowcount == batch:
+        pass
     return total
 
 

@@ -94,10 +94,10 @@ def _answer(context: "ChildContext") -> bytes:
         return pack("lost", message=str(failure))
     except JobError as failure:
         context.log.error("attempt failed", error_class=failure.code, reason=str(failure), hint=failure.hint)
-        return _failed(failure.code, _sentence(failure), failure.retryable, getattr(failure, "seconds", None))
+        sentence = context.redactor.text(_sentence(failure))
+        return _failed(failure.code, sentence, failure.retryable, getattr(failure, "seconds", None))
     except (DatabaseUnavailable, psycopg.OperationalError) as failure:
-        context.log.error("database unavailable", reason=context.redactor.text(str(failure)))
-        return _failed(Snooze.code, "Postgres did not answer; the job comes back at no cost.", True, 5.0)
+        return _database_failed(context, failure)
     except MemoryError:
         context.log.error("out of memory")
         return _failed("out_of_memory", "The attempt ran out of memory.", True, None, crash=True)
@@ -106,6 +106,20 @@ def _answer(context: "ChildContext") -> bytes:
         context.log.error("handler raised", error_class="unexpected", traceback=text)
         sentence = context.redactor.text(f"{type(failure).__name__}: {failure}")[:2000]
         return _failed("unexpected", sentence, True, None)
+
+
+OUTAGES = ("08", "53", "57P", "40", "55P03")
+"""Beginnings of the SQLSTATEs with which Postgres says: not now. Others are errors of the job itself."""
+
+
+def _database_failed(context: "ChildContext", failure: DatabaseUnavailable | psycopg.OperationalError) -> bytes:
+    """An outage costs the job nothing; a statement that Postgres will not do is an error like any other."""
+    state = getattr(failure, "sqlstate", None)
+    reason = context.redactor.text(str(failure))
+    context.log.error("database failed", reason=reason, sqlstate=state)
+    if state is None or state.startswith(OUTAGES):
+        return _failed(Snooze.code, "Postgres did not answer; the job comes back at no cost.", True, 5.0)
+    return _failed("database_refused", f"Postgres refused: {reason}"[:2000], True, None)
 
 
 def _failed(code: str, sentence: str, retryable: bool, seconds: float | None, *, crash: bool = False) -> bytes:

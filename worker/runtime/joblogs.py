@@ -8,7 +8,7 @@ import psycopg
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from worker import metrics
-from worker.errors import LogStoreError
+from worker.errors import LogStoreError, WorkerError
 from worker.job import Job, Outcome
 from worker.joblog.identity import LogIdentity, identity_of
 from worker.joblog.log import OpenJobLog, open_job_log
@@ -66,7 +66,7 @@ class JobLogs:
         opened.log.info(verb, error_class=outcome.error_class, reason=outcome.message, **_summary(outcome))
         try:
             await self._hand_on(identity_of(job), verb)
-        except (LogStoreError, *DATABASE_TROUBLE) as failure:
+        except (WorkerError, *DATABASE_TROUBLE) as failure:
             metrics.log_upload_failed()
             get_logger().warning("log stays in the spool", job=str(job.id), reason=str(failure))
         finally:
@@ -79,7 +79,10 @@ class JobLogs:
         for state in states:
             assert state.token is not None
             identity = LogIdentity(state.job_id, state.created_at, state.token, state.attempt)
-            await self._seal(identity, state)
+            try:
+                await self._seal(identity, state)
+            except (WorkerError, *DATABASE_TROUBLE) as failure:  # one bad log stops no other
+                get_logger().warning("an abandoned log is not sealed", job=str(state.job_id), reason=str(failure))
         return len(states)
 
     async def sweep(self) -> int:
@@ -127,7 +130,7 @@ class JobLogs:
         for identity in leftovers(self._spool):
             try:
                 asyncio.run_coroutine_threadsafe(self._finish_leftover(identity), loop).result()
-            except (LogStoreError, *DATABASE_TROUBLE) as failure:
+            except (WorkerError, *DATABASE_TROUBLE) as failure:
                 get_logger().warning(
                     "a left-over log stays in the spool", job=str(identity.job_id), reason=str(failure)
                 )

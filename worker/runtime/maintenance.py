@@ -10,7 +10,6 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from worker import metrics
 from worker.backoff import poll_delay
-from worker.errors import LogStoreError
 from worker.logging import get_logger
 from worker.queue.depth import depth
 from worker.queue.maintenance import complain, may_rescue, take_due
@@ -44,28 +43,30 @@ class Maintenance:
 
     async def run(self) -> None:
         """Work until cancelled; a task that fails says so in its row and is tried again at its time."""
-        await asyncio.gather(self._keep_house(), self._keep_gauges())
+        rescue = ["rescue"]
+        others = [name for name in self._tasks if name not in rescue]
+        # Rescue has a loop of its own: it must not wait behind a slow store or a long prune.
+        await asyncio.gather(self._keep_house(rescue), self._keep_house(others), self._keep_gauges())
 
-    async def _keep_house(self) -> None:
+    async def _keep_house(self, names: list[str]) -> None:
         while True:
             try:
-                while self._heartbeat.worker_id is not None and await self._run_one(self._heartbeat.worker_id):
+                while self._heartbeat.worker_id is not None and await self._run_one(self._heartbeat.worker_id, names):
                     pass
             except (psycopg.Error, PoolTimeout) as failure:
                 get_logger().warning("maintenance waits: Postgres does not answer", reason=str(failure))
             await asyncio.sleep(poll_delay(SECONDS_BETWEEN_LOOKS))
 
-    async def _run_one(self, worker_id: UUID) -> bool:
+    async def _run_one(self, worker_id: UUID, names: list[str]) -> bool:
         async with self._pool.connection() as connection:
-            names = list(self._tasks)
-            if not await may_rescue(connection, worker_id, self._settings.worker_lease_seconds):
-                names.remove("rescue")
+            if "rescue" in names and not await may_rescue(connection, worker_id, self._settings.worker_lease_seconds):
+                return False
             name = await take_due(connection, worker_id, names)
         if name is None:
             return False
         try:
             await self._tasks[name](worker_id)
-        except (psycopg.Error, LogStoreError) as failure:
+        except Exception as failure:  # whatever it was: without this loop nobody rescues
             get_logger().error("maintenance task failed", task=name, reason=str(failure))
             async with self._pool.connection() as connection:
                 await complain(connection, worker_id, name, str(failure))

@@ -1,6 +1,7 @@
 """What an attempt's child tells, on its way to Postgres: at most one write a second, each fenced by the lease token."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -58,9 +59,13 @@ class Reporter:
     async def _write(self) -> None:
         events, self._events = self._events, []
         where, self._progress = self._progress, None
+        held: list[bool] = []
         try:
             async with self._pool.connection() as connection:
-                held = [await self._tell(connection, event) for event in events]
+                while events:
+                    with contextlib.suppress(psycopg.DataError, UnicodeError):  # what Postgres refuses is dropped
+                        held.append(await self._tell(connection, events[0]))
+                    events.pop(0)
                 if where is not None:
                     held.append(await progress(connection, self._job, where))
         except (psycopg.Error, PoolTimeout):

@@ -23,10 +23,18 @@ class Scratch:
     def __init__(self, root: Path) -> None:
         root.mkdir(parents=True, exist_ok=True)
         _sweep(root)
+        while not self._made(root):  # swept by another start, in the moment before it was locked
+            pass
+        self._adopt_temporary_files()
+
+    def _made(self, root: Path) -> bool:
         self._folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=root))
         self._lock = os.open(self._folder / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
-        self._adopt_temporary_files()
+        if (self._folder / "lock").exists():
+            return True
+        os.close(self._lock)
+        return False
 
     def _adopt_temporary_files(self) -> None:
         """Temporary files of this process and its children (the forkserver's socket) go here, and so are swept too."""
@@ -37,7 +45,7 @@ class Scratch:
         """The folder of one attempt."""
         folder = self._folder / f"{job.id}-{job.lease_token}"
         if create:
-            folder.mkdir(mode=0o700, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return folder
 
     def close(self) -> None:

@@ -25,7 +25,15 @@ from worker.runtime.scratch import Scratch
 from worker.settings import Settings
 
 Pool = AsyncConnectionPool[psycopg.AsyncConnection[dict[str, Any]]]
-DATABASE_TROUBLE = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
+DATABASE_TROUBLE = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg.errors.ReadOnlySqlTransaction,  # a failover in progress; an InternalError by its class
+    PoolTimeout,
+)
+
+UNSTORABLE = "unstorable"
+"""The error class of an attempt whose result or message Postgres cannot hold (a NUL, for one)."""
 
 
 class Slots:
@@ -113,7 +121,7 @@ class Slots:
             self._log.exception("the end of an attempt could not be recorded", job=str(job.id))
         finally:
             reporting.cancel()
-            shutil.rmtree(self._scratch.folder(job, create=False), ignore_errors=True)
+            await asyncio.to_thread(shutil.rmtree, self._scratch.folder(job, create=False), True)
             self._heartbeat.let_go(job.lease_token)
             self.running.pop(job.lease_token, None)
             self._show()
@@ -147,6 +155,12 @@ class Slots:
                             return "complete"
                         metrics.write_rejected(str(outcome.ending))
                         return "lost"
+            except (psycopg.DataError, UnicodeError) as failure:  # Postgres refuses its text: say so in our own words
+                if outcome.error_class == UNSTORABLE:
+                    raise
+                cause = type(failure).__name__
+                message = f"The attempt ended with {outcome.ending}, but Postgres refused what it said ({cause})."
+                outcome = Outcome(Ending.FAIL, error_class=UNSTORABLE, message=message)
             except DATABASE_TROUBLE as failure:
                 self._log.warning("cannot record an outcome: Postgres does not answer", reason=str(failure))
                 if attempt.stopped is Stop.LOST:

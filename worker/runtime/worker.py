@@ -10,7 +10,7 @@ from worker import __version__, metrics
 from worker.backoff import poll_delay
 from worker.database.connect import connect
 from worker.database.pool import make_pool
-from worker.errors import LogStoreError
+from worker.errors import WorkerError
 from worker.handlers import job_types, load_modules
 from worker.job import Job
 from worker.logging import get_logger
@@ -98,7 +98,7 @@ class Worker:
     async def _recover_logs(self) -> None:
         try:
             await self.logs.prepare()
-        except (LogStoreError, *DATABASE_TROUBLE) as failure:
+        except (WorkerError, *DATABASE_TROUBLE) as failure:
             self._log.warning("left-over logs wait for the next start", reason=str(failure))
 
     # Claiming
@@ -122,7 +122,7 @@ class Worker:
             async with self.pool.connection() as connection:
                 jobs = await claim(connection, worker_id, job_types(), limit)
         except DATABASE_TROUBLE as failure:
-            self._log.warning("cannot claim: Postgres does not answer", reason=str(failure))
+            self._log.warning("cannot claim", reason=str(failure))
             return []
         metrics.claimed(len(jobs))
         return jobs
