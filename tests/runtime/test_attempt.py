@@ -191,12 +191,19 @@ def test_promise_3_a_slow_task_or_a_lost_log_stops_no_rescue(start_worker, put, 
     with connect(database_url, name="holder") as holder, holder.transaction():
         holder.execute("select 1 from workers where hostname = 'old' for update")
         start_worker()
-        victim = put("nothing")
-        db.execute(
-            "update indexing_jobs set status = 'in_progress', lease_token = nextval('lease_tokens'),"
-            " worker_id = gen_random_uuid(), started_at = now() where id = %s and status = 'queued'",
-            (victim,),
+        eventually(
+            lambda: db.execute(
+                "select 1 from maintenance_tasks where name = 'forget_workers' and last_run_at is not null"
+            ).fetchone(),
+            what="the task that waits for the lock",
         )
+        with db.transaction():  # nobody sees it queued
+            victim = put("nothing")
+            db.execute(
+                "update indexing_jobs set status = 'in_progress', lease_token = nextval('lease_tokens'),"
+                " worker_id = gen_random_uuid(), started_at = now() where id = %s",
+                (victim,),
+            )
         assert ended(victim)["status"] == "completed"
     eventually(
         lambda: db.execute("select log_sealed_at from indexing_jobs where id = %s", (lost_log,)).fetchone()[
