@@ -165,6 +165,17 @@ def test_promise_10_secrets_in_errors_do_not_reach_row_event_or_log(start_worker
         assert token not in place
 
 
+def test_a_repository_url_that_is_refused_fails_the_job_at_once(start_worker, ended, db, make_repository):
+    """What a room refuses is final: one attempt, its own class, a sentence that says what to do."""
+    job_id = new_job_id()
+    repository_id = make_repository(git_url="ssh://git@example.com/acme/repo")
+    db.execute("select queue.enqueue(%s, %s, 'full_index', '{}')", (job_id, repository_id))
+    start_worker()
+    found = ended(job_id)
+    assert (found["status"], found["error_class"], found["attempt"]) == ("failed", "unsafe_url", 1)
+    assert "https" in found["error_message"]
+
+
 @pytest.mark.parametrize("number", [0, 1])
 def test_what_postgres_cannot_hold_ends_the_job_with_a_reason(start_worker, put, ended, db, number):
     """A NUL in a result, a message or an event: no endless round, no lost neighbour, each event once."""

@@ -20,7 +20,7 @@ from typing import Any
 import psycopg
 
 from worker.database.connect import connect
-from worker.errors import DatabaseUnavailable, JobError, LeaseLost, Snooze
+from worker.errors import DatabaseUnavailable, LeaseLost, Snooze, WorkerError
 from worker.handlers.registry import find, parse_payload
 from worker.job import Job, JobLog
 from worker.joblog.identity import identity_of
@@ -88,16 +88,17 @@ def _answer(context: "ChildContext") -> bytes:
         result = registration.run(context, payload)
         if context.published_result is not None:
             return pack("published", result=context.published_result)
-        return pack("done", result=dict(result))
+        return pack("done", result=context.redactor.value(dict(result)))
     except LeaseLost as failure:
         context.log.warning("lease lost", reason=str(failure))
         return pack("lost", message=str(failure))
-    except JobError as failure:
-        context.log.error("attempt failed", error_class=failure.code, reason=str(failure), hint=failure.hint)
-        sentence = context.redactor.text(_sentence(failure))
-        return _failed(failure.code, sentence, failure.retryable, getattr(failure, "seconds", None))
     except (DatabaseUnavailable, psycopg.OperationalError) as failure:
         return _database_failed(context, failure)
+    except WorkerError as failure:  # a JobError, or what a room raised: without a word on retrying, none helps
+        context.log.error("attempt failed", error_class=failure.code, reason=str(failure), hint=failure.hint)
+        sentence = context.redactor.text(_sentence(failure))
+        retryable, seconds = getattr(failure, "retryable", False), getattr(failure, "seconds", None)
+        return _failed(failure.code, sentence, retryable, seconds)
     except MemoryError:
         context.log.error("out of memory")
         return _failed("out_of_memory", "The attempt ran out of memory.", True, None, crash=True)
@@ -126,7 +127,7 @@ def _failed(code: str, sentence: str, retryable: bool, seconds: float | None, *,
     return pack("failed", error_class=code, message=sentence, retryable=retryable, snooze_seconds=seconds, crash=crash)
 
 
-def _sentence(failure: JobError) -> str:
+def _sentence(failure: WorkerError) -> str:
     return f"{failure} {failure.hint}" if failure.hint else str(failure)
 
 

@@ -25,7 +25,6 @@ class Reporter:
         self._job = job
         self._on_lost = on_lost
         self._events: list[dict[str, Any]] = []
-        self._dropped = 0
         self._progress: dict[str, Any] | None = None
         self._news = asyncio.Event()
         self._writing = asyncio.Lock()
@@ -36,8 +35,6 @@ class Reporter:
             self._progress = {key: message.get(key) for key in ("phase", "done", "total")}
         elif message.get("kind") == "event" and len(self._events) < MOST_WAITING_EVENTS:
             self._events.append(message)
-        else:
-            self._dropped += 1
         self._news.set()
 
     async def run(self) -> None:
