@@ -82,7 +82,12 @@ class Settings(BaseSettings):
     worker_backoff_seconds: float = Field(
         10, ge=0, le=3600, description="First pause before a retry; doubles, with jitter."
     )
-    worker_job_retention_days: float = Field(30, gt=0, le=3650, description="Finished jobs are deleted after this.")
+    worker_job_retention_days: float = Field(
+        30, gt=0, le=3650, description="Completed and cancelled jobs are deleted after this."
+    )
+    worker_failed_job_retention_days: float = Field(
+        90, gt=0, le=3650, description="Failed jobs are deleted after this."
+    )
     worker_http_host: str = Field("127.0.0.1", description="Where health and metrics, and the receiver, listen.")
     worker_metrics_port: int = Field(
         9091, ge=0, le=65535, description="Health and metrics of `worker run`; 0: any free port."

@@ -66,6 +66,17 @@ class Queue:
         rows = self.db.execute("select event_type from indexing_job_events where job_id = %s order by id", (job_id,))
         return [row["event_type"] for row in rows]
 
+    def set_run_after(self, seconds: float = 0, job_id: uuid.UUID | None = None) -> None:
+        """Let a queued job (all of them) be due this many seconds from now."""
+        self.db.execute(
+            "with due as (update indexing_jobs set run_after = clock_timestamp() + make_interval(secs => %(seconds)s)"
+            "  where status = 'queued' and (%(job)s::uuid is null or id = %(job)s) returning id, run_after)"
+            " update queue.waiting w set run_after = due.run_after, hold = case when %(seconds)s > 0 then 'time' end"
+            " from due where w.job_id = due.id",
+            {"seconds": seconds, "job": job_id},
+        )
+        self.db.execute("select queue.mend()")
+
     def set(self, job_id: uuid.UUID, **columns: Any) -> None:
         """Change columns of a job behind the queue's back."""
         for name, value in columns.items():

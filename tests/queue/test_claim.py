@@ -1,9 +1,15 @@
 """claim: who gets which job, and who does not."""
 
 import threading
+import time
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 
+import psycopg
+import pytest
+
 from tests.fixtures.workers import eventually
+from worker.database.connect import connect
 from worker.job import Ending, Outcome, new_job_id
 from worker.queue.finish import finish
 
@@ -33,9 +39,15 @@ def test_promise_5_one_job_at_a_time_for_a_repository(queue, make_repository):
 
 def test_promise_5_the_database_itself_refuses_a_second_running_job(queue, make_repository):
     """The exclusivity is a unique index, whatever the code above it does."""
-    rows = queue.db.execute("select indexdef from pg_indexes where indexname = 'indexing_jobs_one_running'").fetchall()
-    assert "UNIQUE" in rows[0]["indexdef"]
-    assert "in_progress" in rows[0]["indexdef"]
+    repository = make_repository()
+    queue.push(repository)
+    (job,) = queue.claim(queue.worker())
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        queue.db.execute(
+            "insert into queue.running select token + 1000, gen_random_uuid(), worker_id, user_id, repository_id,"
+            " null, now() from queue.running where token = %s",
+            (job.lease_token,),
+        )
 
 
 def test_two_claimers_of_one_repository_neither_wait_nor_fail(queue, make_repository):
@@ -61,62 +73,62 @@ def test_two_claimers_of_one_repository_neither_wait_nor_fail(queue, make_reposi
     assert running["n"] == len(claimed) >= 1
 
 
-def test_promise_5_what_commits_while_a_claim_looks_is_seen_before_it_takes(queue, make_repository):
-    """A job that began after the claim's first look is noticed by the second, under the repository's lock."""
+def test_promise_5_a_claim_that_waits_for_another_sees_what_that_one_took(queue, make_repository):
+    """Claims go one by one through the gate: the second one looks only after the first has committed."""
     repository = make_repository()
-    first = queue.push(repository).job_id
+    queue.push(repository)
     queue.db.execute(
         "select * from queue.enqueue(gen_random_uuid(), %s, 'full_index', '{}', 1, null, 'other')", (repository,)
     )
-    worker_id = queue.worker()
-    # The first look reads queue_lanes: as a view that sleeps, it lasts long enough for somebody else to commit.
-    queue.db.execute("alter table queue_lanes rename to lanes_kept")
-    queue.db.execute(
-        "create view queue_lanes as select l.user_id, l.paused"
-        " from (select pg_sleep(1) is not null as slept) s left join lanes_kept l on s.slept"
-    )
+    first, second = queue.worker(), queue.worker()
     with ThreadPoolExecutor(1) as thread:
-        claiming = thread.submit(queue.claim, worker_id)
-        eventually(
-            lambda: queue.db.execute("select 1 from pg_stat_activity where wait_event = 'PgSleep'").fetchone(),
-            what="the claim's first look",
-        )
-        queue.db.execute(
-            "update indexing_jobs set status = 'in_progress', lease_token = nextval('lease_tokens') where id = %s",
-            (first,),
-        )
+        with queue.db.transaction():
+            assert len(queue.db.execute("select * from queue.claim(%s, '{full_index}', 5)", (first,)).fetchall()) == 1
+            claiming = thread.submit(queue.claim, second)
+            with connect(queue.url, name="test") as other:
+                eventually(
+                    lambda: other.execute(
+                        "select 1 from pg_locks where locktype = 'advisory' and not granted"
+                    ).fetchone(),
+                    what="the second claim at the gate",
+                )
         assert claiming.result() == []
 
 
-def test_a_locked_repository_is_passed_over_without_waiting(queue, make_repository):
-    """A claim never waits for whoever holds a repository's row."""
-    busy, idle = make_repository(), make_repository()
-    queue.push(busy)
-    waiting = queue.push(idle).job_id
+def test_a_claim_waits_for_nobody_who_holds_a_repository_a_job_or_a_lane(queue, make_repository):
+    """Whatever row somebody holds, a claim takes the other jobs at once."""
+    held_job, idle = queue.push(make_repository()).job_id, queue.push(make_repository()).job_id
+    held_lane = queue.row(queue.push(make_repository()).job_id)["user_id"]
+    worker_id = queue.worker()
     with queue.db.transaction():
-        queue.db.execute("select 1 from repositories where id = %s for update", (busy,))
-        queue.db.execute("set local lock_timeout = '1s'")
-        assert [job.id for job in queue.claim(queue.worker())] == [waiting]
+        queue.db.execute("select from repositories for update")
+        queue.db.execute("select from indexing_jobs where id = %s for update", (held_job,))
+        queue.db.execute("select from queue_lanes where user_id = %s for update", (held_lane,))
+        started = time.monotonic()
+        assert [job.id for job in queue.claim(worker_id)] == [idle]
+        assert time.monotonic() - started < 2
+    assert len(queue.claim(worker_id)) == 2
 
 
 def test_jobs_not_due_of_other_types_or_of_paused_tenants_are_not_claimed(queue, make_repository):
     """claim takes due jobs of its own types from tenants that are not paused."""
     later = queue.push(make_repository()).job_id
-    queue.db.execute("update indexing_jobs set run_after = now() + interval '1 hour' where id = %s", (later,))
+    queue.set_run_after(3600, later)
     queue.push(make_repository(), job_type="something_else")
     paused = queue.push(make_repository()).job_id
     tenant = queue.row(paused)["user_id"]
-    queue.db.execute("insert into queue_lanes (user_id, paused) values (%s, true)", (tenant,))
+    queue.db.execute("select queue.set_lane(%s, p_paused => true)", (tenant,))
     worker_id = queue.worker()
     assert queue.claim(worker_id) == []
-    queue.db.execute("update queue_lanes set paused = false")
+    queue.db.execute("select queue.set_lane(%s, p_paused => false)", (tenant,))
     assert [job.id for job in queue.claim(worker_id)] == [paused]
 
 
 def test_higher_priority_first_then_order_of_arrival(queue, make_repository):
-    """Priority orders jobs, arrival decides among equals."""
-    low = [queue.push(make_repository()).job_id for _ in range(3)]
-    high = queue.push(make_repository(), priority=5).job_id
+    """Priority orders a tenant's jobs, arrival decides among equals."""
+    tenant = uuid.uuid4()
+    low = [queue.push(make_repository(user_id=tenant)).job_id for _ in range(3)]
+    high = queue.push(make_repository(user_id=tenant), priority=5).job_id
     worker_id = queue.worker()
     order = []
     while jobs := queue.claim(worker_id, 1):

@@ -66,7 +66,7 @@ def test_retry_spends_an_error_until_the_budget_is_gone(queue, make_repository):
     row = queue.row(job.id)
     assert (row["status"], row["errors"], row["crashes"]) == ("queued", 1, 0)
     assert queue.claim(worker_id) == []  # not due yet
-    queue.db.execute("update indexing_jobs set run_after = now()")
+    queue.set_run_after()
     (job,) = queue.claim(worker_id)
     assert end(queue, job, Ending.RETRY, error_class="git_network", message="no route") == "fail"
     row = queue.row(job.id)
@@ -79,7 +79,7 @@ def test_promise_3_crashes_are_counted_apart_and_end_a_job_after_three(queue, cl
     job = claimed
     for _ in range(3):
         verbs.append(end(queue, job, Ending.CRASH, error_class="child_crashed", message="died"))
-        queue.db.execute("update indexing_jobs set run_after = now()")
+        queue.set_run_after()
         job = next(iter(queue.claim(queue.worker())), None)
     assert verbs == ["retry", "retry", "fail"]
     row = queue.row(claimed.id)
@@ -98,7 +98,8 @@ def test_a_snooze_is_free_but_bounded(queue, claimed):
     """Snoozing costs no error; after the limit the job fails with the reason."""
     assert end(queue, claimed, Ending.SNOOZE, error_class="snoozed", message="later", delay_seconds=5) == "snooze"
     assert queue.row(claimed.id)["errors"] == 0
-    queue.db.execute("update indexing_jobs set run_after = now(), snoozes = 50")
+    queue.db.execute("update indexing_jobs set snoozes = 50")
+    queue.set_run_after()
     (job,) = queue.claim(queue.worker())
     assert end(queue, job, Ending.SNOOZE, error_class="snoozed", message="later", delay_seconds=5) == "fail"
 

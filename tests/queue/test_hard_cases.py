@@ -55,7 +55,7 @@ def test_an_error_after_a_snooze_makes_the_wait_our_own_again(queue, make_reposi
     repository = make_repository()
     job_id = queue.push(repository).job_id
     for ending in (Ending.SNOOZE, Ending.RETRY):
-        queue.db.execute("update indexing_jobs set run_after = now()")
+        queue.set_run_after()
         (job,) = queue.claim(queue.worker())
         queue.ask(finish, job, Outcome(ending, error_class="x", message="x", delay_seconds=3600), crash_limit=3)
     queue.push(repository)

@@ -29,18 +29,43 @@ def test_events_and_progress_are_fenced_by_the_token(queue, make_repository):
     assert verbs == ["enqueue", "claim", "start", "release"]
 
 
+def made_older(queue, job_id, *, days):
+    """Let a finished job and all of its rows be this old; answers its id, which says its age."""
+    row = queue.db.execute("select queue.uuid7(now() - make_interval(days => %s)) as id", (days,)).fetchone()
+    queue.db.execute(
+        "update indexing_jobs set id = %s, finished_at = finished_at - make_interval(days => %s) where id = %s",
+        (row["id"], days, job_id),
+    )
+    for table in ("indexing_job_events", "queue.unsealed"):
+        queue.db.execute(f"update {table} set job_id = %s where job_id = %s", (row["id"], job_id))
+    return row["id"]
+
+
 def test_prune_takes_old_jobs_with_their_events_and_spares_unsealed_logs(queue, make_repository):
     """Retention deletes finished jobs and their events, but never one whose log is not sealed."""
     sealed, unsealed, young = (finished(queue, make_repository()) for _ in range(3))
     for job in (sealed, young):
         assert queue.ask(seal_log, job.id, job.lease_token, [], 0, 0)
-    for job in (sealed, unsealed):
-        queue.db.execute("update indexing_jobs set finished_at = now() - interval '31 days' where id = %s", (job.id,))
-    assert queue.ask(prune, retention_days=30) == 1
+    old_sealed, old_unsealed = made_older(queue, sealed.id, days=31), made_older(queue, unsealed.id, days=31)
+    assert queue.events(old_sealed) != []
+    assert queue.ask(prune, completed_days=30, failed_days=30) == 1
     left = {row["id"] for row in queue.db.execute("select id from indexing_jobs")}
-    assert left == {unsealed.id, young.id}
-    assert queue.events(sealed.id) == []
+    assert left == {old_unsealed, young.id}
+    assert queue.events(old_sealed) == []
     assert queue.events(young.id) != []
+
+
+def test_failed_jobs_are_kept_for_a_time_of_their_own(queue, make_repository):
+    """Each status has its retention; prune walks in small steps past what it keeps."""
+    jobs = {"completed": [], "failed": []}
+    for status in ("completed", "failed", "completed", "failed", "failed", "completed"):
+        job = finished(queue, make_repository())
+        assert queue.ask(seal_log, job.id, job.lease_token, [], 0, 0)
+        queue.set(job.id, status=status)
+        jobs[status].append(made_older(queue, job.id, days=31))
+    assert queue.ask(prune, completed_days=30, failed_days=90, window=2) == 3
+    assert {row["id"] for row in queue.db.execute("select id from indexing_jobs")} == set(jobs["failed"])
+    assert queue.ask(prune, completed_days=30, failed_days=30, window=2) == 3
 
 
 def test_sealing_is_fenced_by_the_newest_attempt_and_may_be_said_twice(queue, make_repository):
@@ -58,7 +83,7 @@ def test_an_abandoned_log_is_taken_over_under_a_new_token(queue, make_repository
     """Whoever seals for a dead worker gets a token of its own, so that the two cannot write one object."""
     job = finished(queue, make_repository())
     assert queue.ask(take_unsealed, after_seconds=600) == []
-    queue.db.execute("update indexing_jobs set finished_at = now() - interval '11 minutes'")
+    queue.db.execute("update queue.unsealed set ended_at = now() - interval '11 minutes'")
     (state,) = queue.ask(take_unsealed, after_seconds=600)
     assert state.job_id == job.id
     assert state.token > job.lease_token

@@ -53,7 +53,7 @@ def test_old_jobs_are_told(receiver: httpx.Client, make_sender: Callable[..., Se
     """A queue that does not move is degraded although everything answers."""
     db.execute(_WORKER)
     make_sender(receiver).post(make_push())
-    db.execute("update indexing_jobs set queued_at = now() - interval '20 minutes'")
+    db.execute("update queue.waiting set queued_at = now() - interval '20 minutes'")
     facts = receiver.get("/health").json()
     assert facts["reasons"] == ["The oldest queued job has waited 20 minutes."]
 

@@ -195,6 +195,7 @@ def test_promise_3_a_slow_task_or_a_lost_log_stops_no_rescue(start_worker, put, 
         " log_token = nextval('lease_tokens'), log_parts = %s where id = %s",
         (Jsonb([{"key": "logs/2026-01-01/gone.1.log", "bytes": 1, "lines": 1}]), lost_log),
     )
+    db.execute("insert into queue.unsealed values (%s, now() - interval '11 minutes')", (lost_log,))
     db.execute(
         "insert into workers (id, hostname, pid, version, slots, last_seen_at)"
         " values (gen_random_uuid(), 'old', 1, '0', 1, now() - interval '2 days')"
@@ -210,9 +211,12 @@ def test_promise_3_a_slow_task_or_a_lost_log_stops_no_rescue(start_worker, put, 
         )
         with db.transaction():  # nobody sees it queued
             victim = put("nothing")
+            db.execute("delete from queue.waiting where job_id = %s", (victim,))
             db.execute(
-                "update indexing_jobs set status = 'in_progress', lease_token = nextval('lease_tokens'),"
-                " worker_id = gen_random_uuid(), started_at = now() where id = %s",
+                "with job as (update indexing_jobs set status = 'in_progress', lease_token = nextval('lease_tokens')"
+                "  where id = %s returning *)"
+                " insert into queue.running (token, job_id, worker_id, user_id, repository_id, claimed_at)"
+                " select lease_token, id, gen_random_uuid(), queue.lane(user_id), repository_id, now() from job",
                 (victim,),
             )
         assert ended(victim)["status"] == "completed"

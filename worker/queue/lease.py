@@ -77,7 +77,7 @@ def mark(connection: Connection, worker_id: UUID, state: str) -> None:
 
 
 _OWN_JOBS = """
-select id, lease_token from public.indexing_jobs where worker_id = %s and status = 'in_progress' order by id"""
+select job_id as id, token as lease_token from queue.running where worker_id = %s order by job_id"""
 _RELEASE = "select queue.give_back(%s, %s, 'release', 'none', '0', 'self_fenced', 'the worker had fenced itself')"
 
 

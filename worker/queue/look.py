@@ -32,7 +32,7 @@ from public.webhook_deliveries where job_id = %s order by id"""
 _USAGE = "select usage_type, tokens_used, metadata from public.token_usage where job_id = %s order by usage_type"
 _WORKERS = """
 select id, hostname, pid, version, state, slots, started_at, last_seen_at,
-       (select count(*) from public.indexing_jobs j where j.worker_id = w.id and j.status = 'in_progress') as running
+       (select count(*) from queue.running r where r.worker_id = w.id) as running
 from public.workers w
 where w.last_seen_at > clock_timestamp() - interval '10 minutes' order by w.started_at"""
 _LIVE = """

@@ -2,12 +2,14 @@
 
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import psycopg
 
 Connection = psycopg.AsyncConnection[dict[str, Any]]
 
-_PRUNE = "select queue.prune(array['completed', 'failed', 'cancelled'], %s, %s) as gone"
+_STEP = "select last, gone from queue.prune_step(%s, %s, %s, %s, %s)"
+_FIRST = UUID(int=0)
 _PRUNE_DELIVERIES = """
 delete from public.webhook_deliveries where id in (
     select id from public.webhook_deliveries
@@ -16,20 +18,23 @@ delete from public.webhook_deliveries where id in (
 _FORGET_WORKERS = """
 delete from public.workers w
 where w.last_seen_at < now() - interval '1 day'
-  and not exists (select from public.indexing_jobs j where j.worker_id = w.id and j.status = 'in_progress')"""
+  and not exists (select from queue.running r where r.worker_id = w.id)"""
 
 
-async def prune(connection: Connection, *, retention_days: float, batch: int = 1000) -> int:
-    """Delete finished jobs older than the retention, with their events; answers how many. Logs are sealed before."""
-    age = timedelta(days=retention_days)
-    total = 0
-    while True:
-        row = await (await connection.execute(_PRUNE, (age, batch))).fetchone()
-        gone = row["gone"] if row else 0
+async def prune(connection: Connection, *, completed_days: float, failed_days: float, window: int = 1000) -> int:
+    """Delete finished jobs older than their status's retention, with their events; answers how many.
+
+    Walks along the ids, `window` jobs a transaction. Cancelled jobs go with the completed ones; a job whose log is not
+    sealed stays.
+    """
+    completed, failed = timedelta(days=completed_days), timedelta(days=failed_days)
+    total, last = 0, _FIRST
+    while last is not None:
+        row = await (await connection.execute(_STEP, (last, window, completed, failed, completed))).fetchone()
+        last, gone = (row["last"], row["gone"]) if row else (None, 0)
         total += gone
-        if gone < batch:
-            break
-    while (await connection.execute(_PRUNE_DELIVERIES, (age, batch))).rowcount == batch:
+    age = max(completed, failed)
+    while (await connection.execute(_PRUNE_DELIVERIES, (age, window))).rowcount == window:
         pass
     return total
 
