@@ -12,9 +12,13 @@ settings.load_profile("project")
 # Tests run from a checkout as well as with the package installed.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+# One that others import stands before them: pytest must see it first.
 pytest_plugins = [
     "tests.fixtures.server",
     "tests.fixtures.databases",
     "tests.fixtures.git_repositories",
     "tests.fixtures.workers",
+    "tests.fixtures.proxy",
+    "tests.fixtures.own_server",
+    "tests.fixtures.pgbouncer",
 ]
