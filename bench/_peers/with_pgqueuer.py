@@ -15,8 +15,8 @@ database = importlib.import_module("pgqueuer.db")
 queries = importlib.import_module("pgqueuer.queries")
 workers = importlib.import_module("pgqueuer.qm")
 
-# asyncpg is four times as fast as psycopg, whose driver holds one connection for listening and for queries.
-# A pool of four beats a single connection by a seventh: claiming the next batch overlaps with finishing the last.
+# asyncpg is over three times as fast as psycopg, whose driver holds one connection for listening and for queries.
+# A pool of four beats one connection by a fifth or more: claiming the next batch overlaps with finishing the last.
 # Batches of 250 to 1000 are alike, 100 and 2000 slower; so are its own benchmark's five workers with batches of 10
 # (a third of the speed). More workers in the process, a larger pool, vacuum settings and max_concurrent_tasks change
 # nothing. The tables stay logged, as ours are, and heartbeats on: without either it would not survive a crash.
