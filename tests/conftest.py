@@ -21,4 +21,5 @@ pytest_plugins = [
     "tests.fixtures.proxy",
     "tests.fixtures.own_server",
     "tests.fixtures.pgbouncer",
+    "tests.fixtures.leaks",
 ]
