@@ -44,9 +44,15 @@ class MigrationError(WorkerError):
 
 
 class NotFound(WorkerError):
-    """No such repository, job or log."""
+    """No such repository, job, schedule or log."""
 
     code = "not_found"
+
+
+class ScheduleError(WorkerError):
+    """A schedule that cannot be: its cron expression, time zone or name."""
+
+    code = "schedule"
 
 
 class UnsafeUrl(WorkerError):

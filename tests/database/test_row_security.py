@@ -28,6 +28,8 @@ OWNED = (
     "insert into public.repository_branches (repository_id, branch_no, name) values (%(repository)s, 1, 'main')",
     """insert into public.indexing_jobs (id, repository_id, user_id, job_type)
        values (%(job)s, %(repository)s, %(user)s, 'full_index')""",
+    """insert into public.job_schedules (name, user_id, repository_id, job_type, cron, next_run_at)
+       values ('nightly', %(user)s, %(repository)s, 'full_index', '0 0 * * *', now())""",
     "insert into public.indexing_job_events (job_id, event_type) values (%(job)s, 'enqueue')",
     """insert into public.webhook_deliveries (repository_id, delivery_id, job_id)
        values (%(repository)s, %(job)s::text, %(job)s)""",
@@ -63,6 +65,10 @@ FORBIDDEN = (
     "update public.api_keys set usage_count = 0",
     "update public.api_keys set permissions = '{}'",
     "insert into public.api_keys (user_id, key_hash, name, rate_limit) values (%(user)s, 'h', 'n', 9999)",
+    "update public.job_schedules set cron = '* * * * *'",
+    "insert into public.job_schedules (name, job_type, cron, next_run_at) values ('x', 'validate', '* * * * *', now())",
+    "delete from public.job_schedules",
+    "select queue.fire_schedule(gen_random_uuid(), now(), now(), now(), '{}', '{}')",
     "select nextval('public.lease_tokens')",
     "select queue.enqueue(gen_random_uuid(), %(repository)s, 'full_index', '{}')",
 )
@@ -276,5 +282,7 @@ def test_keys_are_handled_by_their_owner_alone(database: Connection, owned: dict
 def test_a_deleted_user_leaves_nothing_behind(database: Connection, owned: dict[str, uuid.UUID]) -> None:
     """Repositories, keys, jobs, their events and deliveries go with their user; jobs' events by a trigger."""
     database.execute("delete from auth.users where id = %(user)s", owned)
-    for name in ("repositories", "indexing_jobs", "indexing_job_events", "webhook_deliveries", "api_keys"):
+    for name in (
+        "repositories", "indexing_jobs", "indexing_job_events", "webhook_deliveries", "api_keys", "job_schedules",
+    ):  # fmt: skip
         assert rows_seen(database, one_of_each(name)) == 0, name

@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from worker import __version__
-from worker.cli import demo, indexing, jobs, looks, processes, repositories, searching, standing
+from worker.cli import demo, indexing, jobs, looks, processes, repositories, schedules, searching, standing
 from worker.errors import WorkerError
 from worker.logging import redactor
 
@@ -25,6 +25,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 repo = typer.Typer(name="repo", help="Repositories: add, list, show, remove, rotate-secret.", no_args_is_help=True)
+schedule = typer.Typer(
+    name="schedule", help="Jobs by the clock: add, list, remove, pause, resume.", no_args_is_help=True
+)
 
 
 def _show_version(wanted: bool) -> None:
@@ -46,6 +49,8 @@ for module in (processes, indexing, jobs, standing, searching, demo):
     module.add_commands(app)
 repositories.add_commands(repo)
 app.add_typer(repo)
+schedules.add_commands(schedule)
+app.add_typer(schedule)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What somebody must do now and then, without a leader: rescue, sealing, pruning; and the gauges of the queue."""
+"""What somebody must do now and then, without a leader: rescue, schedules, sealing, pruning; and the queue's gauges."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -15,6 +15,7 @@ from worker.queue.depth import depth
 from worker.queue.maintenance import complain, may_rescue, take_due
 from worker.queue.prune import forget_workers, prune
 from worker.queue.rescue import rescue
+from worker.queue.schedule import Schedule, any_due, fire_due
 from worker.runtime.heartbeat import Heartbeat
 from worker.runtime.joblogs import JobLogs
 from worker.settings import Settings
@@ -35,6 +36,7 @@ class Maintenance:
         self._logs = logs
         self._tasks: dict[str, Callable[[UUID], Awaitable[None]]] = {
             "rescue": self._rescue,
+            "schedules": self._schedules,
             "seal_logs": self._seal_logs,
             "prune": self._prune,
             "sweep_logs": self._sweep_logs,
@@ -43,10 +45,10 @@ class Maintenance:
 
     async def run(self) -> None:
         """Work until cancelled; a task that fails says so in its row and is tried again at its time."""
-        rescue = ["rescue"]
-        others = [name for name in self._tasks if name not in rescue]
-        # Rescue has a loop of its own: it must not wait behind a slow store or a long prune.
-        await asyncio.gather(self._keep_house(rescue), self._keep_house(others), self._keep_gauges())
+        prompt = ["rescue", "schedules"]
+        others = [name for name in self._tasks if name not in prompt]
+        # These have a loop of their own: they must not wait behind a slow store or a long prune.
+        await asyncio.gather(self._keep_house(prompt), self._keep_house(others), self._keep_gauges())
 
     async def _keep_house(self, names: list[str]) -> None:
         while True:
@@ -59,9 +61,8 @@ class Maintenance:
 
     async def _run_one(self, worker_id: UUID, names: list[str]) -> bool:
         async with self._pool.connection() as connection:
-            if "rescue" in names and not await may_rescue(connection, worker_id, self._settings.worker_lease_seconds):
-                return False
-            name = await take_due(connection, worker_id, names)
+            wanted = [name for name in names if await self._is_wanted(name, connection, worker_id)]
+            name = await take_due(connection, worker_id, wanted) if wanted else None
         if name is None:
             return False
         try:
@@ -71,6 +72,12 @@ class Maintenance:
             async with self._pool.connection() as connection:
                 await complain(connection, worker_id, name, str(failure))
         return True
+
+    async def _is_wanted(self, name: str, connection: Connection, worker_id: UUID) -> bool:
+        """Two are worth a look before anything is written."""
+        if name == "rescue":
+            return await may_rescue(connection, worker_id, self._settings.worker_lease_seconds)
+        return name != "schedules" or await any_due(connection)
 
     async def _rescue(self, worker_id: UUID) -> None:
         def complain_of(job_id: UUID, failure: psycopg.Error) -> None:
@@ -87,6 +94,16 @@ class Maintenance:
         metrics.rescued(len(rescued))
         for job in rescued:
             get_logger().warning("rescue", job=str(job.job_id), verb=job.verb)
+
+    async def _schedules(self, _: UUID) -> None:
+        def complain_of(schedule: Schedule, reason: str) -> None:
+            get_logger().error("a schedule cannot fire", schedule=schedule.name, reason=reason)
+
+        async with self._pool.connection() as connection:
+            attempts = self._settings.worker_max_attempts
+            for fired in await fire_due(connection, max_attempts=attempts, on_error=complain_of):
+                jobs = [str(job_id) for job_id in fired.job_ids]
+                get_logger().info("schedule", schedule=fired.schedule.name, due=fired.ticks[0].isoformat(), jobs=jobs)
 
     async def _seal_logs(self, _: UUID) -> None:
         await self._logs.seal_abandoned()
