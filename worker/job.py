@@ -4,7 +4,7 @@ import os
 import time
 import uuid
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -129,6 +129,30 @@ class JobContext(Protocol):
 
     def published(self, result: Mapping[str, Any]) -> None:
         """Say that the handler completed the job in its own transaction, with this result."""
+        ...
+
+
+class InlineContext(Protocol):
+    """What an inline handler sees: a JobContext without what belongs to a process of its own."""
+
+    job: Job
+    settings: Settings
+
+    @property
+    def log(self) -> JobLog:
+        """The job's log; a job that writes no line has none."""
+        ...
+
+    def connection(self) -> AbstractAsyncContextManager[psycopg.AsyncConnection[dict[str, Any]]]:
+        """An autocommit connection of the worker's pool, with dict rows."""
+        ...
+
+    def progress(self, phase: str, done: int = 0, total: int | None = None) -> None:
+        """Say where the attempt is; at most one row a second is written."""
+        ...
+
+    def event(self, verb: str, message: str | None = None, **context: Any) -> None:
+        """Record an event of the job (at most one write a second reaches Postgres)."""
         ...
 
 

@@ -112,6 +112,7 @@ _attempts = _counter("attempts_total", "Attempts ended.", ["job_type", "outcome"
 _attempt_seconds = _slow("attempt_seconds", "Time of attempts and their phases.", ["job_type", "phase"])
 _pickup = _slow("pickup_seconds", "From enqueue to start.", ["job_type"])
 _slots = _gauge("slots", "Slots of this worker.", ["state"])
+_listening = _gauge("listening", "1 while notifications of new jobs provably arrive, 0 while polling.")
 _renewals = _counter("lease_renewals_total", "Lease renewals that Postgres confirmed.")
 _renewal_age = _gauge("lease_renewal_age_seconds", "Since the last confirmed renewal.")
 _rescues = _counter("rescues_total", "Jobs taken back from dead workers.")
@@ -226,6 +227,11 @@ def slots(*, running: int, free: int) -> None:
     """How this worker's slots stand."""
     _slots.labels("running").set(running)
     _slots.labels("free").set(free)
+
+
+def listening(proven: bool) -> None:
+    """Notifications of new jobs arrive, or they do not."""
+    _listening.set(proven)
 
 
 def lease_renewed() -> None:

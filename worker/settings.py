@@ -33,6 +33,11 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = Field(
         None, description="Postgres; Supabase's pooler URL fits. Without it the embedded Postgres is used."
     )
+    database_listen_url: SecretStr | None = Field(
+        None,
+        description="Direct or session-mode URL of the same Postgres, to be told of new jobs; default: DATABASE_URL, "
+        "and polling where that goes through a transaction-mode pooler.",
+    )
     database_pool_size: int = Field(5, ge=1, le=100, description="Most connections in this process's pool.")
     database_max_connections: int = Field(
         25, ge=3, le=1000, description="Most connections of this process and its children together."
@@ -62,6 +67,12 @@ class Settings(BaseSettings):
 
     # Worker
     worker_slots: int = Field(2, ge=1, le=256, description="Jobs run at once by one worker process.")
+    worker_inline_slots: int = Field(
+        100, ge=1, le=10_000, description="Light jobs (async handlers) run at once by one worker process."
+    )
+    worker_prefetch: int = Field(
+        900, ge=0, le=10_000, description="Most light jobs claimed ahead; never for more than a fifth of a second."
+    )
     worker_handlers: str = Field(
         "", description="Modules, separated by commas, that register more job types with @handler."
     )
@@ -132,7 +143,7 @@ class Settings(BaseSettings):
     )
     worker_log_retention_days: float = Field(7, gt=0, le=3650, description="Job logs are deleted after this.")
 
-    @field_validator("database_url")
+    @field_validator("database_url", "database_listen_url")
     @classmethod
     def _is_postgres_url(cls, url: SecretStr | None) -> SecretStr | None:
         if url is None:
@@ -166,7 +177,8 @@ class Settings(BaseSettings):
         if self.connections_needed > self.database_max_connections:
             problems.append(
                 f"DATABASE_MAX_CONNECTIONS: {self.connections_needed} are needed (pool {self.database_pool_size}, "
-                f"heartbeat 1, one a slot {self.worker_slots}); raise it or lower DATABASE_POOL_SIZE or WORKER_SLOTS"
+                f"claims, completions, listening and heartbeat 4, one a slot {self.worker_slots}); raise it or lower "
+                "DATABASE_POOL_SIZE or WORKER_SLOTS"
             )
         if problems:
             raise ValueError("; ".join(problems))
@@ -174,8 +186,8 @@ class Settings(BaseSettings):
 
     @property
     def connections_needed(self) -> int:
-        """Connections of one worker process at its busiest: pool, heartbeat and one a child."""
-        return self.database_pool_size + 1 + self.worker_slots
+        """Connections of one worker process at its busiest: pool, four of its own and one a child."""
+        return self.database_pool_size + 4 + self.worker_slots
 
     @property
     def handler_modules(self) -> list[str]:
@@ -207,8 +219,9 @@ class Settings(BaseSettings):
     def secrets(self) -> list[str]:
         """Every secret value in these settings, for redaction; the database password on its own as well."""
         found = [value.get_secret_value() for value in self.__dict__.values() if isinstance(value, SecretStr)]
-        if self.database_url is not None:
-            found.append(urlsplit(self.database_url.get_secret_value()).password or "")
+        for url in (self.database_url, self.database_listen_url):
+            if url is not None:
+                found.append(urlsplit(url.get_secret_value()).password or "")
         if self.worker_master_keys is not None:
             found += [pair.partition("=")[2] for pair in self.worker_master_keys.get_secret_value().split(",")]
         return [secret for secret in found if len(secret) >= 6]

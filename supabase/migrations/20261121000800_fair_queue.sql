@@ -695,31 +695,29 @@ begin
     end if;
 end $$;
 
--- complete, for many light jobs at once: no index job and no publish is among them. Answers the tokens that were still
--- their jobs'; the others changed nothing. p_logged: the attempt wrote a log that is to be sealed.
-create function queue.complete_many(p_jobs uuid[], p_tokens bigint[], p_results jsonb[], p_logged boolean[])
+-- complete, for many light jobs without a log at once: no index job and no publish is among them. p_results is a JSON
+-- array. Answers the tokens that were still their jobs'; the others changed nothing.
+create function queue.complete_many(p_jobs uuid[], p_tokens bigint[], p_results jsonb)
 returns bigint[] language plpgsql
 set enable_seqscan to off set enable_hashjoin to off set enable_mergejoin to off as $$
 declare
     done bigint[];
 begin
     with given as (
-        select * from unnest(p_jobs, p_tokens, p_results, p_logged) g (job_id, token, result, logged)
+        select i.job_id, i.token, p_results -> (i.nth - 1)::integer as result
+        from unnest(p_jobs, p_tokens) with ordinality i (job_id, token, nth)
     ), ended as (
         update public.indexing_jobs j
         set status = 'completed', result = g.result, error_message = null, error_class = null, lease_token = null,
             finished_at = clock_timestamp(), updated_at = now()
         from given g where j.id = g.job_id and j.lease_token = g.token
-        returning j.id, g.token, g.logged
+        returning j.id, g.token
     ), deliveries as (
         update public.webhook_deliveries d set status = 'processed', processed_at = now(), error_message = null
         from ended where d.job_id = ended.id and d.status in ('received', 'queued', 'processing')
     ), events as (
         insert into public.indexing_job_events (job_id, event_type, context)
         select id, 'complete', jsonb_build_object('lease_token', token) from ended
-    ), logs as (
-        insert into queue.unsealed (job_id) select id from ended where logged
-        on conflict (job_id) do update set ended_at = excluded.ended_at
     )
     select array_agg(token) into done from ended;
     if done is not null then
@@ -1144,6 +1142,15 @@ begin
         delete from queue.paused_types where job_type = p_job_type;
     end if;
 end $$;
+
+-- What an idle worker asks: may there be something to claim now, and when is the next job due?
+create function queue.look(out due boolean, out next_due_seconds double precision) language sql
+set enable_seqscan to off as $$
+    select exists (select from public.queue_lanes where active and not paused)
+           or coalesce(l.next_due <= clock_timestamp(), false),
+           greatest(extract(epoch from l.next_due - clock_timestamp()), 0)
+    from (select min(run_after) as next_due from queue.waiting where hold = 'time') l;
+$$;
 
 -- A safety net for changes made by hand, run by maintenance: wakes jobs put aside for a repository where nothing runs
 -- any more, and lanes that sleep on ready jobs. Answers how many it found.

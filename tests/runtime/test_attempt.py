@@ -237,7 +237,7 @@ def test_promise_11_a_read_only_postgres_ends_no_worker(start_worker, put, ended
     try:
         db.execute(
             "select pg_terminate_backend(pid) from pg_stat_activity"
-            " where datname = current_database() and application_name = 'indexing-worker'"
+            " where datname = current_database() and application_name in ('indexing-worker', 'indexing-worker claim')"
         )
         job_id = put("nothing")
         eventually(lambda: worker.said("cannot claim"), what="a refused claim")
@@ -245,7 +245,7 @@ def test_promise_11_a_read_only_postgres_ends_no_worker(start_worker, put, ended
         db.execute(sql.SQL("alter database {} reset default_transaction_read_only").format(name))
     db.execute(
         "select pg_terminate_backend(pid) from pg_stat_activity"
-        " where datname = current_database() and application_name = 'indexing-worker'"
+        " where datname = current_database() and application_name in ('indexing-worker', 'indexing-worker claim')"
     )
     assert ended(job_id)["status"] == "completed"
     assert worker.process.poll() is None

@@ -10,15 +10,23 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
+from worker.database.patience import PATIENCE_SECONDS, AsyncConnection, Connection
 from worker.database.unavailable import unavailable
 
 
-def connect(url: str, *, name: str, timeout: float = 5) -> psycopg.Connection[dict[str, Any]]:
-    """A new connection under this application name; raises DatabaseUnavailable, never with the password in it."""
+def connect(
+    url: str, *, name: str, timeout: float = 5, patience: float = PATIENCE_SECONDS
+) -> psycopg.Connection[dict[str, Any]]:
+    """A new connection under this application name; raises DatabaseUnavailable, never with the password in it.
+
+    `patience`: seconds until an exchange with the server that gets no answer ends the connection.
+    """
     try:
-        return psycopg.Connection[dict[str, Any]].connect(url, row_factory=dict_row, **arguments(name, timeout))
+        connection = Connection.connect(url, row_factory=dict_row, **arguments(name, timeout))
     except psycopg.Error as failure:
         raise unavailable(url, failure) from None  # the cause may print parts of the URL
+    connection.patience = patience
+    return connection
 
 
 async def connect_async(
@@ -26,14 +34,15 @@ async def connect_async(
     *,
     name: str,
     timeout: float = 5,  # noqa: ASYNC109  (libpq's own)
+    patience: float = PATIENCE_SECONDS,
 ) -> psycopg.AsyncConnection[dict[str, Any]]:
     """As `connect`, for asyncio."""
     try:
-        return await psycopg.AsyncConnection[dict[str, Any]].connect(
-            url, row_factory=dict_row, **arguments(name, timeout)
-        )
+        connection = await AsyncConnection.connect(url, row_factory=dict_row, **arguments(name, timeout))
     except psycopg.Error as failure:
         raise unavailable(url, failure) from None
+    connection.patience = patience
+    return connection
 
 
 def arguments(name: str, timeout: float) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
 from worker.database.connect import arguments
+from worker.database.patience import AsyncConnection
 
 Connection = psycopg.AsyncConnection[dict[str, Any]]
 
@@ -18,7 +19,7 @@ def make_pool(url: str, *, size: int, name: str) -> AsyncConnectionPool[Connecti
     """
     return AsyncConnectionPool[Connection](
         url,
-        connection_class=Connection,
+        connection_class=AsyncConnection,
         kwargs=arguments(name, timeout=5) | {"row_factory": dict_row},
         check=AsyncConnectionPool[Connection].check_connection,
         min_size=1,

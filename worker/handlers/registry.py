@@ -1,16 +1,23 @@
-"""Job types and the code that does them. A handler registers itself with a decorator; runtime finds it by job type."""
+"""Job types and the code that does them. A handler registers itself with a decorator; runtime finds it by job type.
+
+A plain function runs in a child process of its own, which can be killed with all it started. An `async def` function
+runs inline, in the worker's event loop beside many others: for light work that waits more than it computes.
+"""
 
 import importlib
-from collections.abc import Callable, Iterable, Mapping
+import inspect
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from worker.errors import InvalidPayload, SettingsError, UnknownJobType
-from worker.job import Job, JobContext
+from worker.job import InlineContext, Job, JobContext
 
-Handler = Callable[[JobContext, Any], Mapping[str, Any]]
+ChildHandler = Callable[[JobContext, Any], Mapping[str, Any]]
+InlineHandler = Callable[[InlineContext, Any], Awaitable[Mapping[str, Any]]]
+Handler = TypeVar("Handler", bound=ChildHandler | InlineHandler)
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +25,9 @@ class Registration:
     """One job type: its handler and the type its payload must parse as."""
 
     job_type: str
-    run: Handler
+    run: Callable[[Any, Any], Any]
     payload: type[BaseModel]
+    inline: bool = False
 
 
 _registrations: dict[str, Registration] = {}
@@ -29,13 +37,14 @@ def handler(job_type: str, *, payload: type[BaseModel]) -> Callable[[Handler], H
     """Register the decorated function for a job type.
 
     It gets a JobContext and the parsed payload, runs in a child process of its own, and returns the job's result
-    (JSON). It ends an attempt otherwise by raising a JobError.
+    (JSON). It ends an attempt otherwise by raising a JobError. An `async def` function gets an InlineContext instead
+    and runs in the worker's own process: it must not block the loop, and only its time is limited.
     """
 
     def register(run: Handler) -> Handler:
         if job_type in _registrations and _registrations[job_type].run is not run:
             raise ValueError(f"job type {job_type!r} has a handler already: {_registrations[job_type].run}")
-        _registrations[job_type] = Registration(job_type, run, payload)
+        _registrations[job_type] = Registration(job_type, run, payload, inspect.iscoroutinefunction(run))
         return run
 
     return register
@@ -53,9 +62,9 @@ def load_modules(names: Iterable[str]) -> None:
             ) from failure
 
 
-def job_types() -> list[str]:
-    """Every registered job type, sorted."""
-    return sorted(_registrations)
+def job_types(*, inline: bool | None = None) -> list[str]:
+    """Every registered job type, sorted; only those whose handlers run inline, or only the others."""
+    return sorted(name for name, found in _registrations.items() if inline is None or found.inline == inline)
 
 
 def find(job_type: str) -> Registration:

@@ -9,11 +9,11 @@ from enum import StrEnum
 from typing import Any
 
 from worker import metrics
-from worker.backoff import retry_delay
 from worker.errors import ChildCrashed, OutOfMemory, TimedOut
 from worker.job import Ending, Job, Outcome
 from worker.runtime.channel import LONGEST_MESSAGE
 from worker.runtime.launch import Child
+from worker.runtime.verdict import crashed, outcome_of, to_retry
 
 Message = dict[str, Any]
 ANSWERS = ("done", "published", "failed", "lost")
@@ -112,7 +112,7 @@ class Attempt:
 
     def _outcome(self, answer: Message | None, exit_code: int | None) -> Outcome:
         if answer is not None:
-            return self._answered(answer)
+            return outcome_of(answer, self.job, first_backoff=self._first_backoff)
         match self.stopped:
             case Stop.CANCEL:
                 return Outcome(Ending.CANCEL)
@@ -122,36 +122,13 @@ class Attempt:
                 return Outcome(Ending.LOST)
             case Stop.TIME:
                 sentence = f"The attempt ran into its time limit of {self.timeout_seconds:g} s and was killed."
-                return self._retry(TimedOut.code, sentence)
+                return to_retry(self.job, TimedOut.code, sentence, self._first_backoff)
             case Stop.MEMORY:
-                return self._crash(OutOfMemory.code, "The attempt went over its memory limit and was killed.")
+                sentence = "The attempt went over its memory limit and was killed."
+                return crashed(self.job, OutOfMemory.code, sentence, self._first_backoff)
             case None:
-                return self._crash(ChildCrashed.code, f"The attempt's process died without an answer{_how(exit_code)}.")
-
-    def _answered(self, answer: Message) -> Outcome:
-        match answer:
-            case {"kind": "done", "result": result}:
-                return Outcome(Ending.COMPLETE, result=result)
-            case {"kind": "published", "result": result}:
-                return Outcome(Ending.PUBLISHED, result=result)
-            case {"kind": "lost"}:
-                return Outcome(Ending.LOST)
-            case {"error_class": code, "message": sentence, "crash": True}:
-                return self._crash(code, sentence)
-            case {"error_class": code, "message": sentence, "snooze_seconds": float() | int() as seconds}:
-                return Outcome(Ending.SNOOZE, error_class=code, message=sentence, delay_seconds=seconds)
-            case {"error_class": code, "message": sentence, "retryable": True}:
-                return self._retry(code, sentence)
-            case _:
-                return Outcome(Ending.FAIL, error_class=answer.get("error_class"), message=answer.get("message"))
-
-    def _retry(self, code: str, sentence: str) -> Outcome:
-        delay = retry_delay(self.job.errors + 1, first=self._first_backoff)
-        return Outcome(Ending.RETRY, error_class=code, message=sentence, delay_seconds=delay)
-
-    def _crash(self, code: str, sentence: str) -> Outcome:
-        delay = retry_delay(self.job.crashes + 1, first=self._first_backoff)
-        return Outcome(Ending.CRASH, error_class=code, message=sentence, delay_seconds=delay)
+                sentence = f"The attempt's process died without an answer{_how(exit_code)}."
+                return crashed(self.job, ChildCrashed.code, sentence, self._first_backoff)
 
 
 def _how(exit_code: int | None) -> str:

@@ -37,11 +37,11 @@ def read_secrets(channel: socket.socket) -> Secrets:
     return pickle.loads(_exactly(channel, length))  # noqa: S301  (written by our own parent)
 
 
-def pack(kind: str, **facts: Any) -> bytes:
-    """One line for the parent."""
-    line = json.dumps({"kind": kind, **facts}, default=str).encode()
+def pack(**facts: Any) -> bytes:
+    """One line for the parent; `kind` says what it is."""
+    line = json.dumps(facts, default=str).encode()
     if len(line) >= LONGEST_MESSAGE:
-        raise ValueError(f"a {kind} message of {len(line)} bytes is over the limit of {LONGEST_MESSAGE}")
+        raise ValueError(f"a {facts['kind']} message of {len(line)} bytes is over the limit of {LONGEST_MESSAGE}")
     return line + b"\n"
 
 

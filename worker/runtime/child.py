@@ -9,7 +9,6 @@ import socket
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +19,6 @@ from typing import Any
 import psycopg
 
 from worker.database.connect import connect
-from worker.errors import DatabaseUnavailable, LeaseLost, Snooze, WorkerError
 from worker.handlers.registry import find, parse_payload
 from worker.job import Job, JobLog
 from worker.joblog.identity import identity_of
@@ -29,6 +27,7 @@ from worker.joblog.spool import Spool
 from worker.redact import Redactor
 from worker.runtime import tree
 from worker.runtime.channel import Secrets, pack, read_secrets
+from worker.runtime.verdict import verdict
 from worker.settings import Settings
 
 SECONDS_BETWEEN_MESSAGES = 0.2
@@ -87,48 +86,10 @@ def _answer(context: "ChildContext") -> bytes:
         context.event("start", f"attempt {context.job.attempt}", pid=os.getpid())
         result = registration.run(context, payload)
         if context.published_result is not None:
-            return pack("published", result=context.published_result)
-        return pack("done", result=context.redactor.value(dict(result)))
-    except LeaseLost as failure:
-        context.log.warning("lease lost", reason=str(failure))
-        return pack("lost", message=str(failure))
-    except (DatabaseUnavailable, psycopg.OperationalError) as failure:
-        return _database_failed(context, failure)
-    except WorkerError as failure:  # a JobError, or what a room raised: without a word on retrying, none helps
-        context.log.error("attempt failed", error_class=failure.code, reason=str(failure), hint=failure.hint)
-        sentence = context.redactor.text(_sentence(failure))
-        retryable, seconds = getattr(failure, "retryable", False), getattr(failure, "seconds", None)
-        return _failed(failure.code, sentence, retryable, seconds)
-    except MemoryError:
-        context.log.error("out of memory")
-        return _failed("out_of_memory", "The attempt ran out of memory.", True, None, crash=True)
+            return pack(kind="published", result=context.published_result)
+        return pack(kind="done", result=context.redactor.value(dict(result)))
     except Exception as failure:
-        text = context.redactor.text("".join(traceback.format_exception(failure)))
-        context.log.error("handler raised", error_class="unexpected", traceback=text)
-        sentence = context.redactor.text(f"{type(failure).__name__}: {failure}")[:2000]
-        return _failed("unexpected", sentence, True, None)
-
-
-OUTAGES = ("08", "53", "57P", "40", "55P03")
-"""Beginnings of the SQLSTATEs with which Postgres says: not now. Others are errors of the job itself."""
-
-
-def _database_failed(context: "ChildContext", failure: DatabaseUnavailable | psycopg.OperationalError) -> bytes:
-    """An outage costs the job nothing; a statement that Postgres will not do is an error like any other."""
-    state = getattr(failure, "sqlstate", None)
-    reason = context.redactor.text(str(failure))
-    context.log.error("database failed", reason=reason, sqlstate=state)
-    if state is None or state.startswith(OUTAGES):
-        return _failed(Snooze.code, "Postgres did not answer; the job comes back at no cost.", True, 5.0)
-    return _failed("database_refused", f"Postgres refused: {reason}"[:2000], True, None)
-
-
-def _failed(code: str, sentence: str, retryable: bool, seconds: float | None, *, crash: bool = False) -> bytes:
-    return pack("failed", error_class=code, message=sentence, retryable=retryable, snooze_seconds=seconds, crash=crash)
-
-
-def _sentence(failure: WorkerError) -> str:
-    return f"{failure} {failure.hint}" if failure.hint else str(failure)
+        return pack(**verdict(failure, context.log, context.redactor))
 
 
 class ChildContext:
@@ -169,11 +130,11 @@ class ChildContext:
         now = time.monotonic()
         if now - self._sent_at >= SECONDS_BETWEEN_MESSAGES or done == total:
             self._sent_at = now
-            self._send(pack("progress", phase=phase, done=done, total=total))
+            self._send(pack(kind="progress", phase=phase, done=done, total=total))
 
     def event(self, verb: str, message: str | None = None, **context: Any) -> None:
         """Tell the parent an event of the job."""
-        self._send(pack("event", verb=verb, message=message, context=self.redactor.value(context)))
+        self._send(pack(kind="event", verb=verb, message=message, context=self.redactor.value(context)))
 
     def published(self, result: Mapping[str, Any]) -> None:
         """The handler has completed the job in its own transaction: from here on a crash changes nothing."""

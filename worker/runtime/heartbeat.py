@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import psycopg
@@ -20,7 +20,7 @@ from worker.metrics import lease_renewed
 from worker.queue import lease
 from worker.runtime.attempt import Stop
 
-StopAttempt = Callable[[Stop], None]
+StopAttempt = Callable[[Stop], object]
 Connect = Callable[[], psycopg.Connection[dict[str, Any]]]
 
 
@@ -69,6 +69,17 @@ class Heartbeat(threading.Thread):
         """From now on the renewals name this token."""
         with self._lock:
             self._held[token] = stop
+
+    def hold_all(self, stops: Mapping[int, StopAttempt]) -> None:
+        """As `hold`, for many."""
+        with self._lock:
+            self._held.update(stops)
+
+    def let_go_all(self, tokens: Iterable[int]) -> None:
+        """As `let_go`, for many."""
+        with self._lock:
+            for token in tokens:
+                self._held.pop(token, None)
 
     def let_go(self, token: int) -> None:
         """The job of this token has left us."""

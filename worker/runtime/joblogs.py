@@ -46,17 +46,26 @@ class JobLogs:
     async def begin(self, job: Job, worker: str) -> None:
         """Open the attempt's log; the first attempt's begins with how the job came to be."""
         identity = identity_of(job)
-        level = self._settings.worker_log_level
         if job.attempt > 1:
             await asyncio.to_thread(self._ship_earlier, identity)
-        opened = await asyncio.to_thread(
-            lambda: open_job_log(self._spool, identity, redactor(), source="worker", level=level, worker=worker)
-        )
-        self._open[job.lease_token] = opened
+        opened = await asyncio.to_thread(self.open, job, worker)
         if job.attempt == 1:
             for event in await self._events(job):
                 facts = {name: value for name, value in (event["context"] or {}).items() if name != "attempt"}
                 opened.log.info(event["event_type"], recorded_at=event["created_at"], **facts)
+
+    def open(self, job: Job, worker: str) -> OpenJobLog:
+        """Open the attempt's log for this process, without its history; some small writes."""
+        opened = open_job_log(
+            self._spool,
+            identity_of(job),
+            redactor(),
+            source="worker",
+            level=self._settings.worker_log_level,
+            worker=worker,
+        )
+        self._open[job.lease_token] = opened
+        return opened
 
     async def end(self, job: Job, outcome: Outcome, verb: str) -> None:
         """Write the last line and hand the log on: sealed when the job has ended, shipped when it goes on elsewhere."""

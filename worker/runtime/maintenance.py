@@ -110,7 +110,11 @@ class Maintenance:
 
     async def _prune(self, _: UUID) -> None:
         async with self._pool.connection() as connection:
-            gone = await prune(connection, retention_days=self._settings.worker_job_retention_days)
+            gone = await prune(
+                connection,
+                completed_days=self._settings.worker_job_retention_days,
+                failed_days=self._settings.worker_failed_job_retention_days,
+            )
         if gone:
             get_logger().info("prune", jobs=gone)
 

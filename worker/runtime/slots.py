@@ -3,20 +3,14 @@
 import asyncio
 import shutil
 import time
-from collections.abc import Mapping
-from typing import Any
-
-import psycopg
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from collections.abc import Callable
 
 from worker import metrics
-from worker.backoff import poll_delay
-from worker.errors import LeaseLost
 from worker.job import Ending, Job, Outcome
 from worker.logging import get_logger
-from worker.queue.finish import finish, has_completed
 from worker.runtime.attempt import Attempt, Stop
 from worker.runtime.child import ChildOrder
+from worker.runtime.endings import Endings, Pool
 from worker.runtime.heartbeat import Heartbeat
 from worker.runtime.joblogs import JobLogs
 from worker.runtime.launch import Launcher
@@ -24,20 +18,9 @@ from worker.runtime.reporter import Reporter
 from worker.runtime.scratch import Scratch
 from worker.settings import Settings
 
-Pool = AsyncConnectionPool[psycopg.AsyncConnection[dict[str, Any]]]
-DATABASE_TROUBLE = (
-    psycopg.OperationalError,
-    psycopg.InterfaceError,
-    psycopg.errors.ReadOnlySqlTransaction,  # a failover in progress; an InternalError by its class
-    PoolTimeout,
-)
-
-UNSTORABLE = "unstorable"
-"""The error class of an attempt whose result or message Postgres cannot hold (a NUL, for one)."""
-
 
 class Slots:
-    """Runs attempts. `running` is by lease token; `changed` is set when a slot becomes free."""
+    """Runs attempts. `running` is by lease token; `on_room` is called when a slot becomes free."""
 
     def __init__(
         self,
@@ -48,9 +31,12 @@ class Slots:
         launcher: Launcher,
         scratch: Scratch,
         logs: JobLogs,
+        endings: Endings,
+        on_room: Callable[[], None],
     ) -> None:
         self.running: dict[int, Attempt] = {}
-        self.changed = asyncio.Event()
+        self._endings = endings
+        self._on_room = on_room
         self._settings = settings
         self._pool = pool
         self._heartbeat = heartbeat
@@ -114,8 +100,8 @@ class Slots:
         try:
             outcome = await self._outcome(attempt)
             await reporter.flush()
-            verb = await self._finish(attempt, outcome)
-            self._tell(job, outcome, verb, time.monotonic() - started)
+            verb = await self._endings.record(job, outcome, is_lost=lambda: attempt.stopped is Stop.LOST)
+            self._endings.tell(job, outcome, verb, time.monotonic() - started)
             await self._logs.end(job, outcome, verb)
         except Exception:
             self._log.exception("the end of an attempt could not be recorded", job=str(job.id))
@@ -125,7 +111,7 @@ class Slots:
             self._heartbeat.let_go(job.lease_token)
             self.running.pop(job.lease_token, None)
             self._show()
-            self.changed.set()
+            self._on_room()
 
     async def _outcome(self, attempt: Attempt) -> Outcome:
         try:
@@ -141,56 +127,9 @@ class Slots:
             message = f"the worker failed: {type(failure).__name__}"
             return Outcome(Ending.CRASH, error_class="worker_failed", message=message, delay_seconds=5)
 
-    async def _finish(self, attempt: Attempt, outcome: Outcome) -> str:
-        """Record the outcome, however long Postgres is away; answers the verb, or 'lost'."""
-        job = attempt.job
-        while True:
-            try:
-                async with self._pool.connection() as connection:
-                    try:
-                        return await finish(connection, job, outcome, crash_limit=self._settings.worker_crash_limit)
-                    except LeaseLost:
-                        # A publish whose reply was lost, or a kill that came right after it.
-                        if await has_completed(connection, job):
-                            return "complete"
-                        metrics.write_rejected(str(outcome.ending))
-                        return "lost"
-            except (psycopg.DataError, UnicodeError) as failure:  # Postgres refuses its text: say so in our own words
-                if outcome.error_class == UNSTORABLE:
-                    raise
-                cause = type(failure).__name__
-                message = f"The attempt ended with {outcome.ending}, but Postgres refused what it said ({cause})."
-                outcome = Outcome(Ending.FAIL, error_class=UNSTORABLE, message=message)
-            except DATABASE_TROUBLE as failure:
-                self._log.warning("cannot record an outcome: Postgres does not answer", reason=str(failure))
-                if attempt.stopped is Stop.LOST:
-                    return "lost"
-                await asyncio.sleep(poll_delay(1.0))
-
     def _lose(self, attempt: Attempt) -> None:
         metrics.write_rejected("progress")
         asyncio.get_running_loop().run_in_executor(None, attempt.stop, Stop.LOST)
 
-    def _tell(self, job: Job, outcome: Outcome, verb: str, seconds: float) -> None:
-        metrics.attempt_ended(job.job_type, verb, outcome.error_class, seconds)
-        if outcome.ending is Ending.PUBLISHED:
-            _count_work(job, outcome.result)
-        facts = {
-            "job": str(job.id),
-            "job_type": job.job_type,
-            "attempt": job.attempt,
-            "seconds": round(seconds, 3),
-        }
-        write = self._log.info if verb in ("complete", "cancel", "release") else self._log.warning
-        write(verb, **facts, error_class=outcome.error_class, reason=outcome.message)
-
     def _show(self) -> None:
         metrics.slots(running=len(self.running), free=self.free)
-
-
-def _count_work(job: Job, result: Mapping[str, Any]) -> None:
-    """Metrics of published work, from the result that was committed with it."""
-    metrics.tokens_billed(result.get("tokens_billed", 0))
-    metrics.bytes_fetched(result.get("bytes_fetched", 0))
-    for phase, seconds in result.get("seconds", {}).items():
-        metrics.phase_ended(job.job_type, phase, seconds)

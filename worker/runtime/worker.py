@@ -5,26 +5,32 @@ import contextlib
 import signal
 from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
 from worker import __version__, metrics
-from worker.backoff import poll_delay
 from worker.database.connect import connect
+from worker.database.listen import Listener
 from worker.database.pool import make_pool
+from worker.database.session import Session
 from worker.errors import WorkerError
 from worker.handlers import job_types, load_modules
 from worker.job import Job
 from worker.logging import get_logger
 from worker.queue.claim import claim
+from worker.queue.wake import CHANNEL, Caller, call, look
 from worker.runtime import tree
 from worker.runtime.channel import Secrets
+from worker.runtime.endings import DATABASE_TROUBLE, Endings
 from worker.runtime.heartbeat import Heartbeat
 from worker.runtime.http import HealthServer
+from worker.runtime.inline import Inline
 from worker.runtime.joblogs import JobLogs
 from worker.runtime.launch import Launcher
 from worker.runtime.limits import watch_memory
 from worker.runtime.maintenance import Maintenance
 from worker.runtime.scratch import Scratch
-from worker.runtime.slots import DATABASE_TROUBLE, Slots
+from worker.runtime.slots import Slots
+from worker.runtime.wakeup import WakeUp
 from worker.settings import Settings
 
 SECONDS_TO_HAND_BACK = 15
@@ -39,7 +45,7 @@ class Worker:
         metrics.announce_job_types(job_types())
         self.settings = settings
         self.heartbeat = Heartbeat(
-            lambda: connect(database_url, name="indexing-worker heartbeat"),
+            lambda: connect(database_url, name="indexing-worker heartbeat", patience=settings.worker_lease_seconds / 3),
             lease_seconds=settings.worker_lease_seconds,
             every_seconds=settings.worker_heartbeat_seconds,
             slots=settings.worker_slots,
@@ -50,9 +56,24 @@ class Worker:
         self.scratch = Scratch(settings.scratch_dir)
         self.logs = JobLogs(settings, self.pool)
         self.maintenance = Maintenance(self.pool, settings, self.heartbeat, self.logs)
+        self.wake = WakeUp(settings.worker_poll_seconds)
+        self.caller = Caller(self._call)
+        self._listen_url = database_url
+        if settings.database_listen_url is not None:
+            self._listen_url = settings.database_listen_url.get_secret_value()
+        patience = settings.worker_lease_seconds / 2
+        self._claims = Session(database_url, name="indexing-worker claim", patience=patience)
+        self._completions = Session(database_url, name="indexing-worker complete", patience=patience)
+        endings = Endings(settings, self.pool, on_given_back=self._given_back)
         self.slots = Slots(
-            settings, self.pool, self.heartbeat, launcher=self.launcher, scratch=self.scratch, logs=self.logs
-        )
+            settings, self.pool, self.heartbeat, launcher=self.launcher, scratch=self.scratch, logs=self.logs,
+            endings=endings, on_room=self.wake.now,
+        )  # fmt: skip
+        self.inline = Inline(
+            settings, self.pool, self._completions, self.heartbeat, logs=self.logs, endings=endings,
+            on_room=self.wake.now,
+        )  # fmt: skip
+        self._child_types, self._inline_types = job_types(inline=False), job_types(inline=True)
         self.draining = asyncio.Event()
         self._at_once = asyncio.Event()
         self._log = get_logger()
@@ -69,6 +90,7 @@ class Worker:
             asyncio.create_task(watch_memory(self.slots.running.values, self.settings.worker_memory_mb * 2**20)),
             asyncio.create_task(self._watch_heartbeat()),
             asyncio.create_task(self.maintenance.run()),
+            asyncio.create_task(self._listen()),
         ]
         try:
             await self._claim_until_drained(until_idle)
@@ -78,6 +100,8 @@ class Worker:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
             await asyncio.to_thread(self.heartbeat.end)
+            await self._claims.close()
+            await self._completions.close()
             await self.pool.close()
             self.scratch.close()
 
@@ -90,7 +114,7 @@ class Worker:
             "version": __version__,
             "state": "draining" if self.draining.is_set() else "running",
             "slots": self.settings.worker_slots,
-            "running": len(self.slots.running),
+            "running": self.running,
             "renewal_age_seconds": round(age, 3),
         }
         return worker_id is not None and age < self.settings.worker_lease_seconds, facts
@@ -105,35 +129,87 @@ class Worker:
 
     async def _claim_until_drained(self, until_idle: bool) -> None:
         while not self.draining.is_set():
-            self.slots.changed.clear()  # before the look: what becomes free during it is not missed
-            jobs = await self._claim(self.slots.free) if self.slots.free > 0 else []
-            for job in jobs:
-                self.slots.start(job)
-            if until_idle and not jobs and not self.slots.running and self.heartbeat.worker_id is not None:
+            self.wake.forget()  # before the look: what changes during it is not missed
+            claimed = await self._claim()
+            if until_idle and not claimed and not self.running and self.heartbeat.worker_id is not None:
                 return
-            if not jobs or self.slots.free <= 0:
-                await self._wait_for_change()
+            if not claimed:
+                await self._wait_for_work()
 
-    async def _claim(self, limit: int) -> list[Job]:
+    async def _claim(self) -> int:
+        """Claim into every free place, and start what came; answers how many jobs that was."""
         worker_id = self.heartbeat.worker_id
         if worker_id is None:
-            return []
+            return 0
         try:
-            async with self.pool.connection() as connection:
-                jobs = await claim(connection, worker_id, job_types(), limit)
+            children = await self._claim_for(worker_id, self._child_types, self.slots.free)
+            for job in children:
+                self.slots.start(job)
+            light = await self._claim_for(worker_id, self._inline_types, self.inline.room)
+            self.inline.start(light)
         except DATABASE_TROUBLE as failure:
             self._log.warning("cannot claim", reason=str(failure))
+            return 0
+        return len(children) + len(light)
+
+    async def _claim_for(self, worker_id: UUID, types: list[str], limit: int) -> list[Job]:
+        if limit <= 0 or not types:
             return []
+        async with self._claims.connection() as connection:
+            jobs = await claim(connection, worker_id, types, limit)
         metrics.claimed(len(jobs))
         return jobs
 
-    async def _wait_for_change(self) -> None:
-        """Until a slot becomes free, a drain begins, or it is time to look again."""
-        waits = [asyncio.create_task(self.slots.changed.wait()), asyncio.create_task(self.draining.wait())]
-        pause = 0.05 if self.heartbeat.worker_id is None else poll_delay(self.settings.worker_poll_seconds)
-        _, pending = await asyncio.wait(waits, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
-        for task in pending:
-            task.cancel()
+    async def _wait_for_work(self) -> None:
+        """Until there is a reason to claim. A poll only looks, once, whatever kinds of jobs there are."""
+        while True:
+            is_young = self.heartbeat.worker_id is None
+            if not await self.wake.wait(0.05 if is_young else None) or is_young or self.draining.is_set():
+                return
+            if self.slots.free <= 0 and self.inline.room <= 0:
+                continue
+            try:
+                async with self._claims.connection() as connection:
+                    seen = await look(connection)
+            except DATABASE_TROUBLE as failure:
+                self._log.warning("cannot look for jobs", reason=str(failure))
+                continue
+            if seen.next_due_seconds is not None:
+                self.wake.in_seconds(seen.next_due_seconds)
+            if seen.due:
+                return
+
+    @property
+    def running(self) -> int:
+        """Jobs this worker holds."""
+        return len(self.slots.running) + len(self.inline.held)
+
+    def _given_back(self, job: Job, seconds: float) -> None:
+        """A job of ours went back to the queue: somebody takes it when it is due, we or another worker."""
+        if seconds > 0:
+            self.wake.in_seconds(seconds)
+        else:
+            self.caller.announce(job.job_type)
+
+    async def _call(self, payload: str) -> None:
+        async with self.pool.connection() as connection:
+            await call(connection, payload)
+
+    async def _listen(self) -> None:
+        listener = Listener(
+            self._listen_url, CHANNEL, notify=self._call, on_message=lambda _: self.wake.now(),
+            on_change=self._listening,
+        )  # fmt: skip
+        await listener.run()
+
+    def _listening(self, proven: bool, reason: str) -> None:
+        if proven:
+            self._log.info("listening for new jobs")
+        else:
+            self._log.warning("polling for new jobs, not listening", reason=reason)
+        self.wake.is_listening = proven
+        metrics.listening(proven)
+        self.wake.now()
 
     # Drain
 
@@ -149,24 +225,31 @@ class Worker:
             self._log.warning("stopping at once", signal=why)
             self._at_once.set()
             return
-        self._log.info(
-            "draining", signal=why, running=len(self.slots.running), seconds=self.settings.worker_drain_seconds
-        )
+        self._log.info("draining", signal=why, running=self.running, seconds=self.settings.worker_drain_seconds)
         self.draining.set()
+        self.wake.now()
         self.heartbeat.drain()
 
     async def _drain(self) -> None:
         """Until nothing runs, the deadline, or the second signal; what runs then is handed back."""
+        self.inline.release_waiting()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.settings.worker_drain_seconds):
                 await self._empty_or_at_once()
-        if self.slots.running:
-            self._log.warning("handing jobs back", jobs=len(self.slots.running))
+        if self.running:
+            self._log.warning("handing jobs back", jobs=self.running)
             self.slots.release_all()
-            await self.slots.wait_until_empty(SECONDS_TO_HAND_BACK)
+            self.inline.release_all()
+            await self._wait_until_empty(SECONDS_TO_HAND_BACK)
+        with contextlib.suppress(TimeoutError, *DATABASE_TROUBLE):
+            async with asyncio.timeout(2):
+                await self.caller.settle()
+
+    async def _wait_until_empty(self, seconds: float | None) -> None:
+        await asyncio.gather(self.slots.wait_until_empty(seconds), self.inline.wait_until_empty(seconds))
 
     async def _empty_or_at_once(self) -> None:
-        waits = [asyncio.create_task(self.slots.wait_until_empty(None)), asyncio.create_task(self._at_once.wait())]
+        waits = [asyncio.create_task(self._wait_until_empty(None)), asyncio.create_task(self._at_once.wait())]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:

@@ -1,0 +1,49 @@
+"""One connection that a part of the program keeps for itself: opened when first needed, replaced when it breaks."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import psycopg
+
+from worker.database.connect import connect_async
+
+Connection = psycopg.AsyncConnection[dict[str, Any]]
+
+
+class Session:
+    """Lends its one connection to one user at a time. No look before lending: who uses it sees at once if it broke."""
+
+    def __init__(self, url: str, *, name: str, patience: float) -> None:
+        self._url, self._name, self._patience = url, name, patience
+        self._lock = asyncio.Lock()
+        self._connection: Connection | None = None
+
+    @contextlib.asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """The connection; raises DatabaseUnavailable when none can be made."""
+        async with self._lock:
+            if self._connection is None or self._connection.closed:
+                self._connection = await connect_async(self._url, name=self._name, patience=self._patience)
+            try:
+                yield self._connection
+            except BaseException as failure:
+                if not isinstance(failure, psycopg.Error) or _is_broken(self._connection, failure):
+                    await self._drop()
+                raise
+
+    async def close(self) -> None:
+        """Close the connection, if there is one; the session may be used again."""
+        async with self._lock:
+            await self._drop()
+
+    async def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(psycopg.Error):
+                await connection.close()
+
+
+def _is_broken(connection: Connection, failure: psycopg.Error) -> bool:
+    return connection.broken or connection.closed or isinstance(failure, psycopg.OperationalError)

@@ -1,0 +1,49 @@
+"""When an idle worker looks for jobs again: told by a notification, by its own work, by a due time, or by a poll."""
+
+import asyncio
+import contextlib
+
+from worker.backoff import poll_delay
+
+SECONDS_BETWEEN_POLLS_WHILE_LISTENING = 12.0
+"""Notifications may get lost; this is what a lost one costs at most."""
+
+
+class WakeUp:
+    """One event, its timers, and how long a poll may be away."""
+
+    def __init__(self, poll_seconds: float) -> None:
+        self.is_listening = False
+        self._poll_seconds = poll_seconds
+        self._event = asyncio.Event()
+        self._due_at: float | None = None
+
+    def now(self) -> None:
+        """Something changed that may let a job be claimed."""
+        self._event.set()
+
+    def in_seconds(self, seconds: float) -> None:
+        """A job becomes due then; the earliest of these counts."""
+        at = asyncio.get_running_loop().time() + seconds
+        self._due_at = at if self._due_at is None else min(at, self._due_at)
+
+    def forget(self) -> None:
+        """From here on every change counts: called before a look, so that none is missed during it."""
+        self._event.clear()
+
+    async def wait(self, at_most: float | None = None) -> bool:
+        """Until there is a reason to look; true when it is only the poll's."""
+        now = asyncio.get_running_loop().time()
+        poll = self._poll_seconds
+        if self.is_listening:
+            poll = max(poll, SECONDS_BETWEEN_POLLS_WHILE_LISTENING)
+        pause = poll_delay(poll) if at_most is None else at_most
+        is_due = False
+        if self._due_at is not None and self._due_at - now <= pause:
+            pause, is_due = max(self._due_at - now, 0), True
+            self._due_at = None
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(pause):
+                await self._event.wait()
+                return False
+        return not is_due
