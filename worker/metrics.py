@@ -7,7 +7,7 @@ children may be forked with this module loaded.
 
 import platform
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
+from functools import lru_cache, partial
 
 from prometheus_client import (
     CollectorRegistry,
@@ -135,9 +135,23 @@ def _known(value: str, allowed: Iterable[str]) -> str:
     return value if value in allowed else "other"
 
 
+@lru_cache(1000)  # a child for each of a bounded number of labels: looking one up costs more than counting
+def _pickup_of(job_type: str) -> Histogram:
+    return _pickup.labels(_known(job_type, _job_types))
+
+
+@lru_cache(1000)
+def _attempts_of(job_type: str, outcome: str, error_class: str | None) -> tuple[Counter, Histogram]:
+    label = _known(job_type, _job_types)
+    count = _attempts.labels(label, _known(outcome, _OUTCOMES), _known(error_class or "none", _ERROR_CLASSES))
+    return count, _attempt_seconds.labels(label, "total")
+
+
 def announce_job_types(job_types: Iterable[str]) -> None:
     """Export zeros for these job types too, and give them labels of their own."""
     _job_types.extend(job_type for job_type in job_types if job_type not in _job_types)
+    _pickup_of.cache_clear()
+    _attempts_of.cache_clear()
     for job_type in _job_types:
         for status in _STATUSES:
             _queue_jobs.labels(job_type, status)
@@ -208,14 +222,14 @@ def claimed(jobs: int) -> None:
 
 def picked_up(job_type: str, seconds: float) -> None:
     """A job started this long after it was enqueued."""
-    _pickup.labels(_known(job_type, _job_types)).observe(max(seconds, 0.0))
+    _pickup_of(job_type).observe(max(seconds, 0.0))
 
 
 def attempt_ended(job_type: str, outcome: str, error_class: str | None, seconds: float) -> None:
     """An attempt left its job with this verb."""
-    label = _known(job_type, _job_types)
-    _attempts.labels(label, _known(outcome, _OUTCOMES), _known(error_class or "none", _ERROR_CLASSES)).inc()
-    _attempt_seconds.labels(label, "total").observe(seconds)
+    count, histogram = _attempts_of(job_type, outcome, error_class)
+    count.inc()
+    histogram.observe(seconds)
 
 
 def phase_ended(job_type: str, phase: str, seconds: float) -> None:

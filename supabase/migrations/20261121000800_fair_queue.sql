@@ -266,7 +266,7 @@ begin
     end if;
 end $$;
 
--- As before, from the narrow tables.
+-- As before, from the narrow tables, and of index jobs only.
 create or replace function queue.show_state(p_repository uuid, p_failed boolean default false)
 returns void language sql as $$
     update public.repositories r
@@ -274,8 +274,10 @@ returns void language sql as $$
     from (
         select case when x.last_indexed_commit is not null then 'ready'
                     when p_failed then 'error' else x.status end as status,
-               case when exists (select from queue.running where repository_id = x.id) then 'syncing'
-                    when exists (select from queue.waiting where repository_id = x.id) then 'queued'
+               case when exists (select from queue.running n join public.indexing_jobs j on j.id = n.job_id
+                                 where n.repository_id = x.id and queue.shows_state(j.job_type)) then 'syncing'
+                    when exists (select from queue.waiting w
+                                 where w.repository_id = x.id and queue.shows_state(w.job_type)) then 'queued'
                     when p_failed then 'error'
                     when x.last_indexed_commit is not null then 'ready' else 'pending' end as sync_state
         from public.repositories x where x.id = p_repository
@@ -490,7 +492,7 @@ end $$;
 
 -- Whose turn it is: up to p_wanted jobs from the lanes with the smallest tags, best rank first within a lane, at most
 -- one a repository, no busy repository, no lane over its cap. Lanes of p_barren are left out; barren answers the lanes
--- looked at that had nothing to give, crowded those whose first jobs nearly all wait for busy repositories.
+-- looked at that had nothing to give, crowded those where jobs that wait for busy repositories stand in the way.
 create function queue.turns(
     p_types text[], p_wanted integer, p_lanes integer, p_barren uuid[],
     out jobs uuid[], out tags double precision[], out slots integer[], out barren uuid[], out crowded uuid[])
@@ -535,7 +537,8 @@ language sql set enable_seqscan to off set enable_hashjoin to off set enable_mer
            (select array_agg(user_id) from lane where user_id not in (select user_id from turn)),
            (select array_agg(user_id) from (
                select user_id from seen group by user_id, depth
-               having count(*) >= depth and count(*) filter (where busy) * 2 > count(*)) c)
+               having count(*) filter (where busy) * 2 > count(*)
+                   and (count(*) >= depth or user_id not in (select user_id from turn))) c)
     from turn;
 $$;
 
@@ -590,9 +593,9 @@ set enable_seqscan to off set enable_hashjoin to off set enable_mergejoin to off
     select claimed.* from claimed where (select count(*) from clock) = 1;
 $$;
 
--- Puts jobs of these lanes that wait for a busy repository aside; whoever leaves the repository wakes the next one.
--- The running job's row is held meanwhile, so that it cannot leave without seeing them. Answers how many.
-create function queue.park(p_users uuid[]) returns integer language plpgsql
+-- Puts jobs of these lanes and types that wait for a busy repository aside; whoever leaves the repository wakes the next
+-- one. The running job's row is held meanwhile, so that it cannot leave without seeing them. Answers how many.
+create function queue.park(p_users uuid[], p_types text[]) returns integer language plpgsql
 set enable_seqscan to off as $$
 declare
     found_jobs uuid[];
@@ -600,11 +603,12 @@ declare
     parked integer;
 begin
     select array_agg(w.job_id), array_agg(distinct w.repository_id) into found_jobs, found_repositories
-    from unnest(p_users) u (user_id) cross join lateral (
+    from unnest(p_users) u (user_id) cross join unnest(p_types) t (job_type) cross join lateral (
         select x.job_id, x.repository_id from queue.waiting x
-        where x.user_id = u.user_id and x.hold is null and x.repository_id is not null
-          and exists (select from queue.running r where r.repository_id = x.repository_id)
-        limit 1000) w;
+        where x.user_id = u.user_id and x.job_type = t.job_type and x.hold is null
+        order by x.rank, x.job_id limit 1000) w
+    where w.repository_id is not null
+      and exists (select from queue.running r where r.repository_id = w.repository_id);
     if found_jobs is null then
         return 0;
     end if;
@@ -632,11 +636,15 @@ begin
     select array_agg(l.user_id) into mine
     from (select user_id from public.queue_lanes where user_id = any (p_users) for update skip locked) l;
     update public.queue_lanes l
-    set active = exists (select from queue.waiting w where w.user_id = l.user_id and w.hold is null)
-                 and (l.max_running is null or l.max_running > (
-                     select count(*) from queue.running r where r.user_id = l.user_id and r.slot is not null)),
-        virtual_time = greatest(l.virtual_time, (select last_value from queue.virtual_clock) / 1e6)
-    where l.user_id = any (mine);
+    set active = s.stays, virtual_time = greatest(l.virtual_time, s.clock)
+    from (
+        select user_id, (select last_value from queue.virtual_clock) / 1e6 as clock,
+               exists (select from queue.waiting w where w.user_id = x.user_id and w.hold is null)
+               and (x.max_running is null or x.max_running > (
+                   select count(*) from queue.running r where r.user_id = x.user_id and r.slot is not null)) as stays
+        from public.queue_lanes x where x.user_id = any (mine)
+    ) s
+    where l.user_id = s.user_id and (not s.stays or l.virtual_time < s.clock - 1 / l.weight);
 end $$;
 
 -- claim: up to p_limit due jobs, at most one a repository, each with a new lease token; tokens grow in the order of
@@ -651,6 +659,7 @@ declare
     taken integer;
     rounds integer := 0;
     barren uuid[] := '{}';
+    crowded uuid[] := '{}';
     turn record;
 begin
     -- A worker that was given up, or that has fenced itself, gets nothing more under that name.
@@ -680,15 +689,17 @@ begin
             end if;
         end if;
         barren := barren || turn.barren;
+        crowded := crowded || turn.crowded;
         if wanted > 0 and turn.jobs is null and turn.barren is null then  -- every lane has been looked at
-            exit when rounds >= 20 or barren = '{}' or queue.park(barren) = 0;
-            rounds := rounds + 1;  -- what stood in the way has moved aside: look again
-            barren := '{}';
+            exit when rounds >= 20 or crowded = '{}' or queue.park(crowded, types) = 0;
+            rounds := rounds + 1;  -- what stood in the way has moved aside: look there again
+            barren := array(select unnest(barren) except select unnest(crowded));
+            crowded := '{}';
         end if;
         lanes := least(lanes * 4, 10000);
     end loop;
-    if turn.crowded is not null then
-        perform queue.park(turn.crowded);
+    if wanted = 0 and crowded <> '{}' then
+        perform queue.park(crowded, types);
     end if;
     if barren <> '{}' then
         perform queue.settle(barren);

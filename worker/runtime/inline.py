@@ -85,8 +85,7 @@ class Inline:
         self.held.update((held.token, held) for held in taken)
         self._heartbeat.hold_all({held.token: partial(_in_loop, loop, self._stop, held) for held in taken})
         self._queue.extend(taken)
-        while len(self._runners) < min(self._settings.worker_inline_slots, len(self._queue)):
-            self._spawn(self._run(), self._runners)
+        self._add_runner()
 
     def release_waiting(self) -> None:
         """Give back what has not started."""
@@ -112,6 +111,14 @@ class Inline:
         return False
 
     # One job
+
+    def _add_runner(self) -> None:
+        """Another inline slot at work, if jobs wait. It looks again behind the new runner's first step: handlers that
+        never wait leave nothing to a second runner.
+        """
+        if self._queue and len(self._runners) < self._settings.worker_inline_slots:
+            self._spawn(self._run(), self._runners)
+            asyncio.get_running_loop().call_soon(self._add_runner)
 
     async def _run(self) -> None:
         """One of the inline slots: job after job until none waits."""
@@ -143,7 +150,7 @@ class Inline:
                 if held.stopped is not None:
                     return _stopped(held, limit, backoff)
                 result = await registration.run(context, payload)
-            return Outcome(Ending.COMPLETE, result=redactor().value(dict(result)))
+            return Outcome(Ending.COMPLETE, result=redactor().value(dict(result)) if result else {})
         except TimeoutError as failure:
             if held.limit is not None and held.limit.expired():
                 return _stopped(held, limit, backoff)

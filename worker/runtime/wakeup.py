@@ -10,17 +10,34 @@ SECONDS_BETWEEN_POLLS_WHILE_LISTENING = 12.0
 
 
 class WakeUp:
-    """One event, its timers, and how long a poll may be away."""
+    """One event, its timers, and how long a poll may be away.
+
+    Jobs are claimed by kind (light ones, and those of children); what is known to concern one kind only does not make
+    the worker look for the other.
+    """
 
     def __init__(self, poll_seconds: float) -> None:
         self.is_listening = False
         self._poll_seconds = poll_seconds
         self._event = asyncio.Event()
         self._due_at: float | None = None
+        self._in_vain_until: dict[str, float] = {}
 
-    def now(self) -> None:
-        """Something changed that may let a job be claimed."""
+    def now(self, kind: str = "") -> None:
+        """Something changed that may let a job (of this kind) be claimed."""
+        if kind:
+            self._in_vain_until.pop(kind, None)
+        else:
+            self._in_vain_until.clear()
         self._event.set()
+
+    def was_in_vain(self, kind: str) -> None:
+        """There was nothing of this kind: not again for a poll's time, unless something changes."""
+        self._in_vain_until[kind] = asyncio.get_running_loop().time() + self._poll_seconds
+
+    def is_time(self, kind: str) -> bool:
+        """Whether a claim of this kind may find something."""
+        return asyncio.get_running_loop().time() >= self._in_vain_until.get(kind, 0)
 
     def in_seconds(self, seconds: float) -> None:
         """A job becomes due then; the earliest of these counts."""
@@ -46,4 +63,5 @@ class WakeUp:
             async with asyncio.timeout(pause):
                 await self._event.wait()
                 return False
+        self._in_vain_until.clear()
         return not is_due

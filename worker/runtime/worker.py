@@ -67,11 +67,11 @@ class Worker:
         endings = Endings(settings, self.pool, on_given_back=self._given_back)
         self.slots = Slots(
             settings, self.pool, self.heartbeat, launcher=self.launcher, scratch=self.scratch, logs=self.logs,
-            endings=endings, on_room=self.wake.now,
+            endings=endings, on_room=lambda: self.wake.now("children"),
         )  # fmt: skip
         self.inline = Inline(
             settings, self.pool, self._completions, self.heartbeat, logs=self.logs, endings=endings,
-            on_room=self.wake.now,
+            on_room=lambda: self.wake.now("light"),
         )  # fmt: skip
         self._child_types, self._inline_types = job_types(inline=False), job_types(inline=True)
         self.draining = asyncio.Event()
@@ -142,15 +142,25 @@ class Worker:
         if worker_id is None:
             return 0
         try:
-            children = await self._claim_for(worker_id, self._child_types, self.slots.free)
-            for job in children:
-                self.slots.start(job)
+            children = await self._claim_children(worker_id)
             light = await self._claim_for(worker_id, self._inline_types, self.inline.room)
             self.inline.start(light)
         except DATABASE_TROUBLE as failure:
             self._log.warning("cannot claim", reason=str(failure))
             return 0
-        return len(children) + len(light)
+        return children + len(light)
+
+    async def _claim_children(self, worker_id: UUID) -> int:
+        """Not before every batch of light jobs: only when there may be news, and once a poll."""
+        free = self.slots.free
+        if free <= 0 or not self.wake.is_time("children"):
+            return 0
+        jobs = await self._claim_for(worker_id, self._child_types, free)
+        for job in jobs:
+            self.slots.start(job)
+        if not jobs:
+            self.wake.was_in_vain("children")
+        return len(jobs)
 
     async def _claim_for(self, worker_id: UUID, types: list[str], limit: int) -> list[Job]:
         if limit <= 0 or not types:
@@ -197,10 +207,13 @@ class Worker:
 
     async def _listen(self) -> None:
         listener = Listener(
-            self._listen_url, CHANNEL, notify=self._call, on_message=lambda _: self.wake.now(),
+            self._listen_url, CHANNEL, notify=self._call, on_message=self._called,
             on_change=self._listening,
         )  # fmt: skip
         await listener.run()
+
+    def _called(self, job_type: str) -> None:
+        self.wake.now("light" if job_type in self._inline_types else "children" if job_type else "")
 
     def _listening(self, proven: bool, reason: str) -> None:
         if proven:
