@@ -16,7 +16,7 @@ from worker.backoff import poll_delay
 from worker.database.connect import connect_async
 from worker.errors import WorkerError
 
-SECONDS_BETWEEN_PROOFS = 30.0
+SECONDS_BETWEEN_PROOFS = 45.0
 SECONDS_FOR_A_PROOF = 3.0
 SECONDS_UNTIL_NEXT_TRY = 15.0
 _PROOF = "proof "

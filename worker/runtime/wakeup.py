@@ -5,8 +5,9 @@ import contextlib
 
 from worker.backoff import poll_delay
 
-SECONDS_BETWEEN_POLLS_WHILE_LISTENING = 12.0
-"""Notifications may get lost; this is what a lost one costs at most."""
+SECONDS_BETWEEN_POLLS_WHILE_LISTENING = 6.5
+"""What a job costs at most whose enqueuer did not call, or whose call got lost. Idle workers shall ask Postgres at most
+once in five seconds, the listener's proofs included."""
 
 
 class WakeUp:
@@ -38,6 +39,11 @@ class WakeUp:
     def is_time(self, kind: str) -> bool:
         """Whether a claim of this kind may find something."""
         return asyncio.get_running_loop().time() >= self._in_vain_until.get(kind, 0)
+
+    def soon(self) -> None:
+        """Something failed: again after a poll's time, listening or not."""
+        self._in_vain_until.clear()
+        self.in_seconds(poll_delay(self._poll_seconds))
 
     def in_seconds(self, seconds: float) -> None:
         """A job becomes due then; the earliest of these counts."""

@@ -147,6 +147,7 @@ class Worker:
             self.inline.start(light)
         except DATABASE_TROUBLE as failure:
             self._log.warning("cannot claim", reason=str(failure))
+            self.wake.soon()
             return 0
         return children + len(light)
 
@@ -183,6 +184,7 @@ class Worker:
                     seen = await look(connection)
             except DATABASE_TROUBLE as failure:
                 self._log.warning("cannot look for jobs", reason=str(failure))
+                self.wake.soon()
                 continue
             if seen.next_due_seconds is not None:
                 self.wake.in_seconds(seen.next_due_seconds)
