@@ -76,6 +76,10 @@ class Settings(BaseSettings):
     worker_handlers: str = Field(
         "", description="Modules, separated by commas, that register more job types with @handler."
     )
+    worker_job_types: str = Field(
+        "", description="Only these job types, separated by commas, are claimed; default: all it has handlers for."
+    )
+    worker_listen: bool = Field(True, description="Be told of new jobs by LISTEN, where that provably works.")
     worker_poll_seconds: float = Field(1.0, ge=0.05, le=60, description="Pause between looks at an empty queue.")
     worker_lease_seconds: float = Field(
         30, ge=2, le=600, description="A worker silent for this long has lost its jobs."
@@ -193,6 +197,11 @@ class Settings(BaseSettings):
     def handler_modules(self) -> list[str]:
         """The modules of WORKER_HANDLERS."""
         return [name.strip() for name in self.worker_handlers.split(",") if name.strip()]
+
+    @property
+    def claimed_job_types(self) -> list[str]:
+        """The job types of WORKER_JOB_TYPES; none: all."""
+        return [name.strip() for name in self.worker_job_types.split(",") if name.strip()]
 
     @property
     def uses_embedded_postgres(self) -> bool:

@@ -6,7 +6,7 @@ runs inline, in the worker's event loop beside many others: for light work that 
 
 import importlib
 import inspect
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -65,6 +65,16 @@ def load_modules(names: Iterable[str]) -> None:
 def job_types(*, inline: bool | None = None) -> list[str]:
     """Every registered job type, sorted; only those whose handlers run inline, or only the others."""
     return sorted(name for name, found in _registrations.items() if inline is None or found.inline == inline)
+
+
+def chosen_types(wanted: Collection[str]) -> list[str]:
+    """The registered job types that are wanted (none: all); raises SettingsError for one without a handler."""
+    if unknown := sorted(set(wanted) - set(_registrations)):
+        raise SettingsError(
+            f"WORKER_JOB_TYPES names {', '.join(unknown)}, which no handler is registered for.",
+            hint=f"Known are {', '.join(job_types())}; WORKER_HANDLERS brings more.",
+        )
+    return sorted(wanted or _registrations)
 
 
 def find(job_type: str) -> Registration:

@@ -13,7 +13,7 @@ from worker.database.listen import Listener
 from worker.database.pool import make_pool
 from worker.database.session import Session
 from worker.errors import WorkerError
-from worker.handlers import job_types, load_modules
+from worker.handlers import chosen_types, job_types, load_modules
 from worker.job import Job
 from worker.logging import get_logger
 from worker.queue.claim import claim
@@ -42,14 +42,17 @@ class Worker:
 
     def __init__(self, settings: Settings, database_url: str) -> None:
         load_modules(settings.handler_modules)
-        metrics.announce_job_types(job_types())
+        types = chosen_types(settings.claimed_job_types)
+        self._child_types = [name for name in types if name in job_types(inline=False)]
+        self._inline_types = [name for name in types if name in job_types(inline=True)]
+        metrics.announce_job_types(types)
         self.settings = settings
         self.heartbeat = Heartbeat(
             lambda: connect(database_url, name="indexing-worker heartbeat", patience=settings.worker_lease_seconds / 3),
             lease_seconds=settings.worker_lease_seconds,
             every_seconds=settings.worker_heartbeat_seconds,
             slots=settings.worker_slots,
-            job_types=job_types(),
+            job_types=types,
         )
         self.pool = make_pool(database_url, size=settings.database_pool_size, name="indexing-worker")
         self.launcher = Launcher(Secrets(settings, database_url), settings.handler_modules)
@@ -73,7 +76,6 @@ class Worker:
             settings, self.pool, self._completions, self.heartbeat, logs=self.logs, endings=endings,
             on_room=lambda: self.wake.now("light"),
         )  # fmt: skip
-        self._child_types, self._inline_types = job_types(inline=False), job_types(inline=True)
         self.draining = asyncio.Event()
         self._at_once = asyncio.Event()
         self._log = get_logger()
@@ -82,7 +84,8 @@ class Worker:
         """Work until a signal ends it, or with `until_idle` until the queue holds nothing to do."""
         tree.become_subreaper()
         self._listen_to_signals()
-        await asyncio.to_thread(self.launcher.warm_up)
+        if self._child_types:
+            await asyncio.to_thread(self.launcher.warm_up)
         await self.pool.open()
         self.heartbeat.start()
         await self._recover_logs()
@@ -90,7 +93,7 @@ class Worker:
             asyncio.create_task(watch_memory(self.slots.running.values, self.settings.worker_memory_mb * 2**20)),
             asyncio.create_task(self._watch_heartbeat()),
             asyncio.create_task(self.maintenance.run()),
-            asyncio.create_task(self._listen()),
+            *([asyncio.create_task(self._listen())] if self.settings.worker_listen else []),
         ]
         try:
             await self._claim_until_drained(until_idle)
