@@ -5,8 +5,9 @@
 -- each queued job, queue.running one for each job in progress. The verbs keep all three equal in one transaction.
 --
 -- Fair share is start-time fair queueing (Goyal, Vin, Cheng 1996) with a lane a tenant: a lane's virtual time is the
--- tag of its next job and grows by 1 / weight with each start; the smallest tag goes first. A lane that wakes up begins
--- at the queue's virtual clock, so it neither owes for the past nor saves up for a burst.
+-- tag of its next job and grows by 1 / weight with each start; the smallest tag goes first. A lane behind the queue's
+-- virtual clock could not use its turns; its tag counts from the clock, so it neither owes for the past nor saves up
+-- for a burst. Among lanes behind the clock the one furthest behind goes first.
 --
 -- Lock order everywhere: repository, waiting row, job, lane, deliveries, blobs; each by id. claim waits for other
 -- claims (its gate, milliseconds) and for nothing else.
@@ -177,9 +178,7 @@ begin
               order by user_id for key share) l;
     end if;
     if asleep is not null then
-        update public.queue_lanes l
-        set active = true, updated_at = now(),
-            virtual_time = greatest(l.virtual_time, (select last_value from queue.virtual_clock) / 1e6)
+        update public.queue_lanes l set active = true, updated_at = now()
         from (select user_id from public.queue_lanes where user_id = any (asleep) and not active
               order by user_id for no key update) s
         where l.user_id = s.user_id;
@@ -215,8 +214,11 @@ end $$;
 create function queue.wake(p_repositories uuid[]) returns void language plpgsql
 set enable_seqscan to off as $$
 declare
-    woken uuid[];
+    woken uuid[] := '{}';
+    lanes uuid[];
+    all_awake boolean := false;
 begin
+  while not all_awake loop  -- one that was cancelled or postponed this instant leaves its turn to the next
     with recursive held as (
         select r.repository_id, (
             select w.job_type from queue.waiting w
@@ -236,11 +238,14 @@ begin
             order by w.rank, w.job_id limit 1) n
         where h.job_type is not null
     ), ready as (
-        update queue.waiting w set hold = null where w.job_id in (select job_id from next) returning w.user_id
+        update queue.waiting w set hold = null
+        where w.job_id in (select job_id from next) and w.hold = 'repository' returning w.user_id
     )
-    select array_agg(distinct user_id) into woken from ready;
-    if woken is not null then
-        perform queue.activate(woken);
+    select array_agg(distinct user_id), count(*) = (select count(*) from next) into lanes, all_awake from ready;
+    woken := woken || lanes;
+  end loop;
+    if woken <> '{}' then
+        perform queue.activate(array(select distinct unnest(woken)));
     end if;
 end $$;
 
@@ -470,44 +475,52 @@ begin
 end $$;
 
 -- Jobs whose time has come become ready, oldest first. Never waits: a lane or a job that somebody holds comes later.
-create function queue.wake_due(p_limit integer default 1000) returns void language plpgsql
+-- Answers how many.
+create function queue.wake_due(p_limit integer default 10000) returns integer language plpgsql
 set enable_seqscan to off as $$
 declare
     due uuid[];
     lanes uuid[];
+    woken integer;
 begin
     select array_agg(d.job_id), array_agg(distinct d.user_id) into due, lanes
     from (select job_id, user_id from queue.waiting where hold = 'time' and run_after <= clock_timestamp()
           order by run_after limit p_limit for update skip locked) d;
     if due is null then
-        return;
+        return 0;
     end if;
     select array_agg(l.user_id) into lanes
     from (select user_id from public.queue_lanes where user_id = any (lanes) for no key update skip locked) l;
     update queue.waiting set hold = null where job_id = any (due) and user_id = any (lanes);
-    update public.queue_lanes
-    set active = true, virtual_time = greatest(virtual_time, (select last_value from queue.virtual_clock) / 1e6)
-    where user_id = any (lanes) and not active;
+    get diagnostics woken = row_count;
+    update public.queue_lanes set active = true where user_id = any (lanes) and not active;
+    return woken;
 end $$;
 
 -- Whose turn it is: up to p_wanted jobs from the lanes with the smallest tags, best rank first within a lane, at most
 -- one a repository, no busy repository, no lane over its cap. Lanes of p_barren are left out; barren answers the lanes
--- looked at that had nothing to give, crowded those where jobs that wait for busy repositories stand in the way.
+-- looked at that have nothing to give, crowded those where jobs that wait for busy repositories stand in the way.
+-- No job is answered whose turn may come after one that was not looked at: the caller asks again.
 create function queue.turns(
     p_types text[], p_wanted integer, p_lanes integer, p_barren uuid[],
     out jobs uuid[], out tags double precision[], out slots integer[], out barren uuid[], out crowded uuid[])
 language sql set enable_seqscan to off set enable_hashjoin to off set enable_mergejoin to off as $$
-    with lane as materialized (
+    with clock as materialized (
+        select last_value / 1e6::double precision as now from queue.virtual_clock
+    ), lane as materialized (
         select user_id, virtual_time, weight, max_running
         from public.queue_lanes where active and not paused and user_id <> all (p_barren)
         order by virtual_time, user_id limit p_lanes
         for no key update skip locked
     ), share as materialized (
-        select lane.*, 4 + 2 * p_wanted / (count(*) over ())::integer as depth,
+        -- own: what the tag would be without the clock; it orders those behind the clock.
+        select lane.user_id, lane.weight, lane.max_running, lane.virtual_time as own,
+               greatest(lane.virtual_time, clock.now) as tag,
+               4 + 2 * p_wanted / (count(*) over ())::integer as depth,
                case when max_running is null then p_wanted else
                    max_running - (select count(*)::integer from queue.running r
                                   where r.user_id = lane.user_id and r.slot is not null) end as allowed
-        from lane
+        from lane, clock
     ), seen as materialized (
         select s.*, c.job_id, c.rank, coalesce(c.repository_id, c.job_id) as alone,
                c.repository_id is not null and exists (
@@ -521,24 +534,42 @@ language sql set enable_seqscan to off set enable_hashjoin to off set enable_mer
             order by w.rank, w.job_id limit s.depth
         ) c
         where s.allowed > 0
-    ), firsts as (
+    ), firsts as materialized (
         select f.*, row_number() over (partition by user_id order by rank, job_id) as place
         from (select distinct on (user_id, alone) * from seen where not busy order by user_id, alone, rank, job_id) f
+    ), looked as materialized (
+        select s.*, coalesce(v.jobs, 0) as jobs, coalesce(v.busy, 0) as busy, coalesce(f.places, 0) as places
+        from share s
+        left join (select user_id, count(*) as jobs, count(*) filter (where busy) as busy
+                   from seen group by user_id) v on v.user_id = s.user_id
+        left join (select user_id, count(*) as places from firsts group by user_id) f on f.user_id = s.user_id
+    ), edge as materialized (
+        -- The first turn that may be somebody's who was not looked at: the next lane, or more of a lane's jobs.
+        select e.tag, e.own, e.user_id from (
+            (select tag, own, user_id from share
+             where (select count(*) from share) = p_lanes order by own desc, user_id desc limit 1)
+            union all
+            select tag + places / weight, own + places / weight, user_id from looked
+            where jobs = depth and places < allowed
+        ) e order by e.tag, e.own, e.user_id limit 1
     ), turn as materialized (
-        select job_id, user_id, place, max_running, virtual_time + (place - 1) / weight as tag
-        from firsts where place <= allowed
-        order by virtual_time + (place - 1) / weight, user_id limit p_wanted
+        select f.job_id, f.user_id, f.place, f.max_running, f.tag + (f.place - 1) / f.weight as tag,
+               f.own + (f.place - 1) / f.weight as own
+        from firsts f
+        where f.place <= f.allowed
+          and not exists (select from edge e where (f.tag + (f.place - 1) / f.weight,
+                                                    f.own + (f.place - 1) / f.weight, f.user_id)
+                                                 > (e.tag, e.own, e.user_id))
+        order by f.tag + (f.place - 1) / f.weight, f.own + (f.place - 1) / f.weight, f.user_id limit p_wanted
     )
-    select array_agg(job_id), array_agg(tag),
+    select array_agg(job_id order by tag, own, user_id), array_agg(tag order by tag, own, user_id),
            array_agg(case when max_running is not null then (
                select g.slot from generate_series(1, max_running) g (slot)
                where not exists (select from queue.running r where r.user_id = turn.user_id and r.slot = g.slot)
-               order by g.slot offset place - 1 limit 1) end),
-           (select array_agg(user_id) from lane where user_id not in (select user_id from turn)),
-           (select array_agg(user_id) from (
-               select user_id from seen group by user_id, depth
-               having count(*) filter (where busy) * 2 > count(*)
-                   and (count(*) >= depth or user_id not in (select user_id from turn))) c)
+               order by g.slot offset place - 1 limit 1) end order by tag, own, user_id),
+           (select array_agg(user_id) from looked where jobs = 0),
+           (select array_agg(user_id) from looked
+            where (places = 0 and busy > 0) or (jobs = depth and busy * 2 > jobs))
     from turn;
 $$;
 
@@ -583,12 +614,12 @@ set enable_seqscan to off set enable_hashjoin to off set enable_mergejoin to off
             where queue.shows_state(c.job_type) and x.sync_state <> 'syncing'
             for no key update of x skip locked)
     ), turns as (
-        update public.queue_lanes l set virtual_time = l.virtual_time + n.starts / l.weight
-        from (select user_id, count(*) as starts from leased group by user_id) n
+        update public.queue_lanes l set virtual_time = n.last_tag + 1 / l.weight
+        from (select user_id, max(tag) as last_tag from leased group by user_id) n
         where l.user_id = n.user_id
     ), clock as (
         select setval('queue.virtual_clock', greatest(
-            (select last_value from queue.virtual_clock), (max(tag) * 1000000)::bigint)) from leased
+            (select last_value from queue.virtual_clock), floor(max(tag) * 1000000)::bigint)) from leased
     )
     select claimed.* from claimed where (select count(*) from clock) = 1;
 $$;
@@ -625,8 +656,16 @@ begin
     return parked;
 end $$;
 
--- Lanes that had nothing to give. One without a ready job, or with its cap reached, sleeps until somebody activates it;
--- any other loses the turns it could not use, so that it cannot save them up.
+-- Whether a lane may have a job to start: one of any type is ready, and its cap is not reached.
+create function queue.may_start(p_user uuid, p_max_running integer) returns boolean language sql stable
+set enable_seqscan to off as $$
+    select exists (select from queue.waiting w where w.user_id = p_user and w.hold is null)
+           and (p_max_running is null or p_max_running > (
+               select count(*) from queue.running r where r.user_id = p_user and r.slot is not null));
+$$;
+
+-- Of lanes that had nothing to give, those without a ready job or with their cap reached sleep until somebody activates
+-- them.
 create function queue.settle(p_users uuid[]) returns void language plpgsql
 set enable_seqscan to off as $$
 declare
@@ -634,17 +673,11 @@ declare
 begin
     -- FOR UPDATE: not while anybody makes a job of the lane ready (queue.activate).
     select array_agg(l.user_id) into mine
-    from (select user_id from public.queue_lanes where user_id = any (p_users) for update skip locked) l;
-    update public.queue_lanes l
-    set active = s.stays, virtual_time = greatest(l.virtual_time, s.clock)
-    from (
-        select user_id, (select last_value from queue.virtual_clock) / 1e6 as clock,
-               exists (select from queue.waiting w where w.user_id = x.user_id and w.hold is null)
-               and (x.max_running is null or x.max_running > (
-                   select count(*) from queue.running r where r.user_id = x.user_id and r.slot is not null)) as stays
-        from public.queue_lanes x where x.user_id = any (mine)
-    ) s
-    where l.user_id = s.user_id and (not s.stays or l.virtual_time < s.clock - 1 / l.weight);
+    from (select user_id from public.queue_lanes
+          where user_id = any (p_users) and not queue.may_start(user_id, max_running) for update skip locked) l;
+    -- Asked again, now that they are held.
+    update public.queue_lanes set active = false
+    where user_id = any (mine) and not queue.may_start(user_id, max_running);
 end $$;
 
 -- claim: up to p_limit due jobs, at most one a repository, each with a new lease token; tokens grow in the order of
@@ -657,25 +690,27 @@ declare
     wanted integer := p_limit;
     lanes integer := p_limit;
     taken integer;
+    moved integer;
     rounds integer := 0;
     barren uuid[] := '{}';
-    crowded uuid[] := '{}';
     turn record;
 begin
     -- A worker that was given up, or that has fenced itself, gets nothing more under that name.
     if not exists (select from public.workers where id = p_worker and state = 'running') then
         return;
     end if;
-    if exists (select from queue.waiting where hold = 'time' and run_after <= clock_timestamp()) then
-        perform queue.wake_due();
-    end if;
-    if not exists (select from public.queue_lanes where active and not paused) then
+    if not exists (select from public.queue_lanes where active and not paused)
+       and not exists (select from queue.waiting where hold = 'time' and run_after <= clock_timestamp()) then
         return;
     end if;
     -- The gate: one claim at a time, so that the lanes' order is exact. It opens with the end of this transaction.
     perform pg_advisory_xact_lock(7309940321140001);
+    -- Behind the gate: it holds lanes, and a claim in front of it would pass them over.
+    perform queue.wake_due();
     types := array(select unnest(p_types) except select job_type from queue.paused_types);
     while wanted > 0 loop
+        taken := 0;
+        moved := 0;
         turn := queue.turns(types, wanted, lanes, barren);
         if turn.jobs is not null then
             return query select * from queue.take(p_worker, turn.jobs, turn.tags, turn.slots);
@@ -689,18 +724,19 @@ begin
             end if;
         end if;
         barren := barren || turn.barren;
-        crowded := crowded || turn.crowded;
-        if wanted > 0 and turn.jobs is null and turn.barren is null then  -- every lane has been looked at
-            exit when rounds >= 20 or crowded = '{}' or queue.park(crowded, types) = 0;
-            rounds := rounds + 1;  -- what stood in the way has moved aside: look there again
-            barren := array(select unnest(barren) except select unnest(crowded));
-            crowded := '{}';
+        if turn.crowded is not null and rounds < 20 then
+            moved := queue.park(turn.crowded, types);  -- out of the way: look again
+            rounds := rounds + 1;
+        end if;
+        if taken = 0 and moved = 0 then
+            barren := barren || turn.crowded;
+            if turn.jobs is null and turn.barren is null and turn.crowded is null then  -- every lane was looked at
+                exit when queue.wake_due() = 0;
+                barren := '{}';
+            end if;
         end if;
         lanes := least(lanes * 4, 10000);
     end loop;
-    if wanted = 0 and crowded <> '{}' then
-        perform queue.park(crowded, types);
-    end if;
     if barren <> '{}' then
         perform queue.settle(barren);
     end if;
@@ -1132,7 +1168,7 @@ begin
     update public.queue_lanes
     set weight = coalesce(p_weight, weight), paused = coalesce(p_paused, paused),
         max_running = case when p_max_running is null then max_running else nullif(p_max_running, 0) end,
-        virtual_time = greatest(virtual_time, (select last_value from queue.virtual_clock) / 1e6), updated_at = now()
+        updated_at = now()
     where user_id = queue.lane(p_user) returning * into lane;
     if lane.max_running is not null then  -- what runs already takes its slots
         update queue.running r set slot = n.slot
@@ -1179,7 +1215,9 @@ begin
         from parked p where p.repository_id is not null
     )
     select array_agg(p.repository_id) into stuck from parked p
-    where exists (select from queue.waiting w where w.repository_id = p.repository_id and w.hold = 'repository')
+    where exists (select from queue.waiting w where w.repository_id = p.repository_id and w.hold = 'repository'
+                  and not exists (select from queue.waiting o where o.repository_id = w.repository_id
+                                  and o.hold is null and o.job_type = w.job_type))
       and not exists (select from queue.running r where r.repository_id = p.repository_id);
     if stuck is not null then
         perform queue.wake(stuck);
