@@ -1,10 +1,10 @@
 """run, receive, migrate, check: the processes of a deployment and what prepares them."""
 
-import asyncio
 import socket
 from typing import Annotated
 
 import typer
+import uvloop
 
 from worker.cli.looks import print_json
 from worker.cli.state import Json, open_state
@@ -32,7 +32,7 @@ def run(
 
     with open_state(process="worker", quiet=False, worker_slots=slots, worker_metrics_port=metrics_port) as state:
         _must_be_free(state.settings.worker_http_host, state.settings.worker_metrics_port, "--metrics-port")
-        asyncio.run(run_worker(state.settings, state.database.url, until_idle=until_idle))
+        uvloop.run(run_worker(state.settings, state.database.url, until_idle=until_idle))
 
 
 def receive(

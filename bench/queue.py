@@ -1,0 +1,199 @@
+"""The queue: how fast it drains, how soon a job starts, what a backlog and an idle worker cost; beside the raw limit
+and two peers, in the same run and on the same server, in interleaved rounds.
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from rich.console import Console
+
+from bench import _peers
+from bench._plot import bars
+from bench._queue import ours, raw
+from bench._queue.fill import fill
+from bench._queue.server import Server, own_server
+from worker.database.connect import connect
+
+TYPE = "bench_nothing"
+_notes = Console(stderr=True)
+
+
+def run(quick: bool, args: list[str]) -> dict[str, Any]:
+    """Medians. An argument names a file for the plot (SVG)."""
+    jobs, rounds = 20_000, 3 if quick else 5
+    with own_server() as server:
+        drains = _drains(server, jobs, rounds, procrastinate_jobs=3_000 if quick else jobs)
+        two = _timed("two workers", lambda: _ours(server, jobs, count=2))
+        pickup = _pickup(server, 150 if quick else 500, 15 if quick else 60)
+        backlogs = _backlogs(server, jobs, 1_000_000, quick=quick)
+        idle = _idle(server, 25 if quick else 60)
+        heartbeat = _heartbeat(server)
+    figures = {name: round(median(values)) for name, values in drains.items() if values}
+    if args:
+        rows = [("this queue", figures["ours"]), ("raw limit", figures["raw"])]
+        rows += [(peer, figures[peer]) for peer in _peers.PEERS if peer in figures]
+        bars(
+            Path(args[0]), "Drain of 20,000 no-op jobs, one worker process", [(n, float(v)) for n, v in rows], "jobs/s"
+        )
+    return {
+        "drains": [{"what": name, "jobs_per_s": value} for name, value in figures.items()],
+        "backlogs": [{"a million more": name, "share_of_empty": value} for name, value in backlogs.items()],
+        "drain": {
+            "jobs_per_s": figures["ours"],
+            "raw_ratio": round(figures["ours"] / figures["raw"], 3),
+            **{f"{peer}_ratio": _ratio(figures["ours"], figures.get(peer)) for peer in _peers.PEERS},
+        },
+        "two_workers": {"jobs_per_s": round(two)},
+        "pickup_ms": pickup,
+        "backlog_ratio": backlogs["queued"],
+        "idle_queries_per_s": idle,
+        "heartbeat_ms_at_500": heartbeat,
+    }
+
+
+def _drains(server: Server, jobs: int, rounds: int, *, procrastinate_jobs: int) -> dict[str, list[float]]:
+    """Jobs a second of each, the rounds interleaved; a peer that cannot be had is left out, and it is said why."""
+    taken: dict[str, list[float]] = {"raw": [], "ours": [], **{peer: [] for peer in _peers.PEERS}}
+    away: set[str] = set()
+    for number in range(rounds):
+        taken["raw"].append(_timed(f"raw {number}", lambda: _raw(server, jobs)))
+        taken["ours"].append(_timed(f"ours {number}", lambda: _ours(server, jobs)))
+        for peer in _peers.PEERS:
+            if peer not in away and not (peer == "procrastinate" and number > 0 and procrastinate_jobs < jobs):
+                count = procrastinate_jobs if peer == "procrastinate" else jobs
+                try:
+                    taken[peer].append(
+                        _timed(f"{peer} {number}", lambda peer=peer, count=count: _peer(server, peer, count))
+                    )
+                except (_peers.PeersUnavailable, _peers.PeerFailed) as failure:
+                    away.add(peer)
+                    _notes.print(f"[yellow]{peer} is left out:[/] {failure}")
+    return taken
+
+
+def _raw(server: Server, jobs: int) -> float:
+    with server.database() as url:
+        fill(url, jobs, TYPE)
+        server.settle()
+        return raw.drain(url, jobs)
+
+
+def _ours(server: Server, jobs: int, *, count: int = 1) -> float:
+    with server.database() as url:
+        fill(url, jobs, TYPE)
+        server.settle()
+        return ours.drain(url, jobs, count=count)
+
+
+def _peer(server: Server, peer: str, jobs: int) -> float:
+    with server.database(migrated=False) as url:
+        server.settle()
+        return _peers.drain(peer, url, jobs)
+
+
+def _pickup(server: Server, jobs: int, polled: int) -> dict[str, float]:
+    def measure(job_type: str, count: int, **settings: str) -> list[float]:
+        with server.database() as url:
+            return ours.pickup(url, count, job_type, **settings)
+
+    listening = _timed("pickup, listening", lambda: measure("bench_pickup", jobs))
+    child = _timed("pickup, child", lambda: measure("bench_pickup_child", jobs))
+    polling = _timed("pickup, polling", lambda: measure(
+        "bench_pickup", polled, WORKER_LISTEN="false", WORKER_POLL_SECONDS="1"))  # fmt: skip
+    return {
+        "listen_p50": _percentile(listening, 50),
+        "listen_p95": _percentile(listening, 95),
+        "child_p50": _percentile(child, 50),
+        "child_p95": _percentile(child, 95),
+        "poll_p50": _percentile(polling, 50),
+    }
+
+
+def _backlogs(server: Server, jobs: int, more: int, *, quick: bool) -> dict[str, float]:
+    """The drain rate beside a million rows more, as a share of the rate without them, rounds interleaved."""
+    kinds: dict[str, Callable[[str], None]] = {
+        "queued": lambda url: fill(url, more, TYPE),
+        "not due": lambda url: fill(url, more, TYPE, hold="time", delay_seconds=3600),
+        "of a paused type": lambda url: _paused(url, more),
+    }
+    if quick:
+        kinds = {"queued": kinds["queued"]}
+    shares: dict[str, float] = {}
+    for name, add in kinds.items():
+        with server.database() as full:
+            _timed(f"a million {name}", lambda add=add, full=full: add(full))
+            if name != "queued":
+                fill(full, jobs, TYPE)
+            server.settle()
+            empty, beside = [], []
+            for number in range(3):
+                empty.append(_timed(f"empty {number}", lambda: _ours(server, jobs)))
+                if name != "queued" and number:
+                    fill(full, jobs, TYPE)
+                server.settle()
+                beside.append(_timed(f"full {number}", lambda full=full: _again(full, jobs)))
+        shares[name] = round(median(beside) / median(empty), 3)
+    return shares
+
+
+def _again(url: str, jobs: int) -> float:
+    """Drain `jobs` more of what is there."""
+    with connect(url, name="bench") as connection:
+        connection.execute("delete from public.indexing_jobs where status = 'completed'")
+        connection.execute("vacuum public.indexing_jobs")
+    return ours.drain(url, jobs)
+
+
+def _paused(url: str, jobs: int) -> None:
+    fill(url, jobs, "bench_paused")
+    with connect(url, name="bench") as connection:
+        connection.execute("select queue.set_paused('bench_paused', true)")
+
+
+def _idle(server: Server, seconds: float) -> dict[str, float]:
+    with server.database() as url:
+        listen = _timed("idle, listening", lambda: ours.idle_calls_a_second(url, seconds))
+        poll = _timed("idle, polling", lambda: ours.idle_calls_a_second(url, seconds, WORKER_LISTEN="false"))
+    return {"listen": round(listen, 3), "poll": round(poll, 3)}
+
+
+def _heartbeat(server: Server) -> float:
+    """One renewal of a worker that holds 500 running jobs, the median in milliseconds."""
+    with server.database() as url, connect(url, name="bench") as connection:
+        fill(url, 1_000, TYPE)
+        connection.execute(
+            "insert into public.workers (id, hostname, pid, version, slots)"
+            " values ('00000000-0000-4000-8000-00000000000a', 'bench', 1, '0', 500)"
+        )
+        rows = connection.execute(
+            "select lease_token from queue.claim('00000000-0000-4000-8000-00000000000a', array[%s], 500)", (TYPE,)
+        )
+        tokens = [row["lease_token"] for row in rows]
+        assert len(tokens) == 500
+        took: list[float] = []
+        for _ in range(30):
+            started = time.perf_counter()
+            connection.execute(
+                "select queue.renew('00000000-0000-4000-8000-00000000000a', %s, interval '30 s')", (tokens,)
+            )
+            took.append((time.perf_counter() - started) * 1000)
+    return round(median(took), 2)
+
+
+def _percentile(ordered: list[float], percent: int) -> float:
+    return round(ordered[min(len(ordered) - 1, len(ordered) * percent // 100)], 2)
+
+
+def _ratio(figure: float, other: float | None) -> float | None:
+    return round(figure / other, 3) if other else None
+
+
+def _timed(what: str, work: Callable[[], Any]) -> Any:
+    started = time.perf_counter()
+    result = work()
+    shown = f"{result:,.2f}" if isinstance(result, float) else ""
+    _notes.print(f"[dim]{what}: {shown} ({time.perf_counter() - started:.1f} s)[/]")
+    return result
