@@ -291,7 +291,8 @@ returns void language sql as $$
 $$;
 
 -- enqueue: a new queued job, or the queued job of the same coalesce key with its target replaced (joined = true).
--- p_supersede: the running job of that key, if any, is asked to stop; its deliveries move to this one.
+-- p_supersede: the running job of that key, if any, is asked to stop; its deliveries move to this one. p_user: whose a job
+-- without a repository is; one of a repository is its owner's.
 drop function queue.deliver(
     uuid, text, text, text, jsonb, jsonb, text, text, uuid, text, jsonb, integer, text, integer, integer);
 drop function queue.enqueue(
@@ -300,10 +301,10 @@ create function queue.enqueue(
     p_id uuid, p_repository uuid, p_job_type text, p_payload jsonb, p_priority integer default 0,
     p_run_after timestamptz default null, p_coalesce_key text default null, p_requested_by uuid default null,
     p_max_attempts integer default 5, p_timeout_seconds integer default null, p_supersede boolean default false,
-    out job_id uuid, out joined boolean
+    p_user uuid default null, out job_id uuid, out joined boolean
 ) language plpgsql as $$
 declare
-    owner uuid;
+    owner uuid := p_user;
     due timestamptz := coalesce(p_run_after, now());
 begin
     if p_repository is not null then
@@ -385,10 +386,12 @@ begin
     return target.job_id;
 end $$;
 
--- Many new jobs in one statement; without coalesce keys. The arrays are equally long.
+-- Many new jobs in one statement; without coalesce keys. The arrays are equally long; p_users is for jobs without a
+-- repository.
 create function queue.enqueue_many(
     p_ids uuid[], p_repositories uuid[], p_job_types text[], p_payloads jsonb[], p_priorities integer[],
-    p_run_afters timestamptz[], p_max_attempts integer[], p_timeouts integer[], p_requested_by uuid default null)
+    p_run_afters timestamptz[], p_max_attempts integer[], p_timeouts integer[], p_requested_by uuid default null,
+    p_users uuid[] default null)
 returns integer language plpgsql as $$
 declare
     total integer;
@@ -403,10 +406,11 @@ begin
     from (select repository_id from queue.running where repository_id = any (p_repositories)
           for update skip locked) l;
     with given as (
-        select u.*, r.user_id, coalesce(u.run_after, now()) as due
+        select u.*, case when u.repository_id is null then u.tenant else r.user_id end as user_id,
+               coalesce(u.run_after, now()) as due
         from unnest(p_ids, p_repositories, p_job_types, p_payloads, p_priorities, p_run_afters, p_max_attempts,
-                    p_timeouts)
-            as u (id, repository_id, job_type, payload, priority, run_after, max_attempts, timeout_seconds)
+                    p_timeouts, p_users)
+            as u (id, repository_id, job_type, payload, priority, run_after, max_attempts, timeout_seconds, tenant)
         left join public.repositories r on r.id = u.repository_id
     ), jobs as (
         insert into public.indexing_jobs (
@@ -1241,6 +1245,26 @@ begin
 end $$;
 
 insert into public.maintenance_tasks (name, every) values ('mend', '1 minute');
+
+-- Manual retry of a queued job that waits for its time (a backoff, a snooze, a time it was given): it is due now, its
+-- budgets stay as they are. False: it waits for no time, or is not queued.
+create function queue.hurry(p_job uuid) returns boolean language plpgsql as $$
+declare
+    lane uuid;
+begin
+    select w.user_id into lane from queue.waiting w where w.job_id = p_job and w.hold = 'time' for update;
+    if not found then
+        return false;
+    end if;
+    update public.indexing_jobs set run_after = now(), updated_at = now() where id = p_job and status = 'queued';
+    if not found then  -- changed by hand
+        return false;
+    end if;
+    update queue.waiting set run_after = now(), hold = null where job_id = p_job;
+    perform queue.record(p_job, 'enqueue', 'run now', '{}');
+    perform queue.activate(array[lane]);
+    return true;
+end $$;
 
 -- From the narrow tables; so it reads with its owner's rights, and filters by tenant itself.
 drop view public.queue_depth;

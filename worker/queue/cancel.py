@@ -1,4 +1,4 @@
-"""cancel and manual retry: what a person does to a job, by its id."""
+"""cancel, manual retry and "run now": what a person does to a job, by its id."""
 
 from typing import Any
 from uuid import UUID
@@ -11,6 +11,7 @@ Connection = psycopg.AsyncConnection[dict[str, Any]]
 
 _CANCEL = "select queue.cancel(%s, %s) as answer"
 _RETRY = "select queue.retry_finished(%s) as answer"
+_HURRY = "select queue.hurry(%s) as answer"
 _STATUS = "select status from public.indexing_jobs where id = %s"
 
 
@@ -34,3 +35,9 @@ async def retry_finished(connection: Connection, job_id: UUID) -> UUID | None:
         raise NotFound(f"There is no job {job_id}.", hint="`worker jobs` lists them.")
     row = await (await connection.execute(_RETRY, (job_id,))).fetchone()
     return row["answer"] if row else None
+
+
+async def hurry(connection: Connection, job_id: UUID) -> bool:
+    """Let a queued job that waits for its time (a backoff, a snooze) be due now; false when it waits for no time."""
+    row = await (await connection.execute(_HURRY, (job_id,))).fetchone()
+    return row is not None and row["answer"]
