@@ -76,15 +76,15 @@ def _drains(server: Server, jobs: int, rounds: int, *, procrastinate_jobs: int) 
 
 def _raw(server: Server, jobs: int) -> float:
     with server.database() as url:
-        fill(url, jobs, TYPE)
         server.settle()
+        fill(url, jobs, TYPE)
         return raw.drain(url, jobs)
 
 
 def _ours(server: Server, jobs: int, *, count: int = 1) -> float:
     with server.database() as url:
-        fill(url, jobs, TYPE)
         server.settle()
+        fill(url, jobs, TYPE)
         return ours.drain(url, jobs, count=count)
 
 

@@ -92,7 +92,10 @@ drop index public.indexing_jobs_finished;
 drop index public.indexing_jobs_unsealed;
 -- Room for the two later versions of each row beside the first.
 alter table public.indexing_jobs set (fillfactor = 50);
--- Events are only appended and pruned.
+-- One index is enough for events: they are read and pruned by their job, in order.
+alter table public.indexing_job_events drop constraint indexing_job_events_pkey;
+alter table public.indexing_job_events add primary key (job_id, id);
+drop index public.indexing_job_events_job;
 alter table public.indexing_job_events set (autovacuum_vacuum_insert_scale_factor = 0.1, autovacuum_analyze_scale_factor = 0.1);
 
 -- The lane of a job without a tenant.
@@ -218,32 +221,32 @@ declare
     lanes uuid[];
     all_awake boolean := false;
 begin
-  while not all_awake loop  -- one that was cancelled or postponed this instant leaves its turn to the next
-    with recursive held as (
-        select r.repository_id, (
-            select w.job_type from queue.waiting w
-            where w.repository_id = r.repository_id and w.hold = 'repository'
-            order by w.job_type limit 1) as job_type
-        from unnest(p_repositories) r (repository_id) where r.repository_id is not null
-        union all
-        select h.repository_id, (
-            select w.job_type from queue.waiting w
-            where w.repository_id = h.repository_id and w.hold = 'repository' and w.job_type > h.job_type
-            order by w.job_type limit 1)
-        from held h where h.job_type is not null
-    ), next as (
-        select n.job_id from held h cross join lateral (
-            select w.job_id from queue.waiting w
-            where w.repository_id = h.repository_id and w.hold = 'repository' and w.job_type = h.job_type
-            order by w.rank, w.job_id limit 1) n
-        where h.job_type is not null
-    ), ready as (
-        update queue.waiting w set hold = null
-        where w.job_id in (select job_id from next) and w.hold = 'repository' returning w.user_id
-    )
-    select array_agg(distinct user_id), count(*) = (select count(*) from next) into lanes, all_awake from ready;
-    woken := woken || lanes;
-  end loop;
+    while not all_awake loop  -- one that was cancelled or postponed this instant leaves its turn to the next
+        with recursive held as (
+            select r.repository_id, (
+                select w.job_type from queue.waiting w
+                where w.repository_id = r.repository_id and w.hold = 'repository'
+                order by w.job_type limit 1) as job_type
+            from unnest(p_repositories) r (repository_id) where r.repository_id is not null
+            union all
+            select h.repository_id, (
+                select w.job_type from queue.waiting w
+                where w.repository_id = h.repository_id and w.hold = 'repository' and w.job_type > h.job_type
+                order by w.job_type limit 1)
+            from held h where h.job_type is not null
+        ), next as (
+            select n.job_id from held h cross join lateral (
+                select w.job_id from queue.waiting w
+                where w.repository_id = h.repository_id and w.hold = 'repository' and w.job_type = h.job_type
+                order by w.rank, w.job_id limit 1) n
+            where h.job_type is not null
+        ), ready as (
+            update queue.waiting w set hold = null
+            where w.job_id in (select job_id from next) and w.hold = 'repository' returning w.user_id
+        )
+        select array_agg(distinct user_id), count(*) = (select count(*) from next) into lanes, all_awake from ready;
+        woken := woken || lanes;
+    end loop;
     if woken <> '{}' then
         perform queue.activate(array(select distinct unnest(woken)));
     end if;
@@ -577,9 +580,16 @@ language sql set enable_seqscan to off set enable_hashjoin to off set enable_mer
     from turn;
 $$;
 
+-- What a worker needs of a claimed job.
+create type queue.claimed as (
+    id uuid, job_type text, lease_token bigint, attempt integer, max_attempts integer, payload jsonb,
+    queued_at timestamptz, started_at timestamptz, created_at timestamptz, repository_id uuid, user_id uuid,
+    priority integer, errors integer, crashes integer, timeout_seconds integer
+);
+
 -- Makes picked jobs this worker's, each under a new lease token, in the order given.
 create function queue.take(p_worker uuid, p_jobs uuid[], p_tags double precision[], p_slots integer[])
-returns setof public.indexing_jobs language sql
+returns setof queue.claimed language sql
 set enable_seqscan to off set enable_hashjoin to off set enable_mergejoin to off as $$
     with mine as (
         select * from unnest(p_jobs, p_tags, p_slots) with ordinality p (job_id, tag, slot, nth)
@@ -602,7 +612,8 @@ set enable_seqscan to off set enable_hashjoin to off set enable_mergejoin to off
             log_sealed_at = null, worker_id = p_worker, started_at = clock_timestamp(), finished_at = null,
             cancel_requested_at = null, cancel_reason = null, progress = null, updated_at = now()
         from leased where j.id = leased.job_id
-        returning j.*
+        returning j.id, j.job_type, j.lease_token, j.attempt, j.max_attempts, j.payload, j.queued_at, j.started_at,
+                  j.created_at, j.repository_id, j.user_id, j.priority, j.errors, j.crashes, j.timeout_seconds
     ), events as (
         insert into public.indexing_job_events (job_id, event_type, context)
         select c.id, 'claim',
@@ -686,8 +697,9 @@ end $$;
 
 -- claim: up to p_limit due jobs, at most one a repository, each with a new lease token; tokens grow in the order of
 -- the tenants' turns. The cost depends on p_limit and the lanes looked at, not on how many jobs wait.
-create or replace function queue.claim(p_worker uuid, p_types text[], p_limit integer)
-returns setof public.indexing_jobs language plpgsql
+drop function queue.claim(uuid, text[], integer);
+create function queue.claim(p_worker uuid, p_types text[], p_limit integer)
+returns setof queue.claimed language plpgsql
 set enable_seqscan to off as $$
 declare
     types text[];

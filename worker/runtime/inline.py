@@ -34,6 +34,9 @@ LARGEST_BATCH = 500
 SECONDS_AHEAD = 0.2
 """Jobs are claimed ahead for this long at the rate of late, so that no job waits here while another worker idles."""
 
+SECONDS_BETWEEN_LOOKS = 0.25
+"""So much later than its time limit a handler may be stopped."""
+
 SECONDS_BEFORE_OTHERS = 0.02
 """Handlers that never wait give way to the rest of the loop this often."""
 
@@ -141,31 +144,36 @@ class Inline:
     async def _attempt(self, held: "Held") -> Outcome:
         """Run the handler and say how it went; everything it may raise is caught here."""
         job, backoff = held.job, self._settings.worker_backoff_seconds
-        limit = job.timeout_seconds or self._settings.worker_timeout_seconds
+        if held.stopped is not None:
+            return _stopped(held, backoff)
         context = _Context(job, self._settings, held, self._pool, self._logs, self._heartbeat)
+        held.begin(job.timeout_seconds or self._settings.worker_timeout_seconds)
         try:
             registration = find(job.job_type)
-            payload = parse_payload(registration, job)
-            async with asyncio.timeout(limit) as held.limit:
-                if held.stopped is not None:
-                    return _stopped(held, limit, backoff)
-                result = await registration.run(context, payload)
+            result = await registration.run(context, parse_payload(registration, job))
             return Outcome(Ending.COMPLETE, result=redactor().value(dict(result)) if result else {})
-        except TimeoutError as failure:
-            if held.limit is not None and held.limit.expired():
-                return _stopped(held, limit, backoff)
-            return outcome_of(verdict(failure, context.log, redactor()), job, first_backoff=backoff)
+        except asyncio.CancelledError:
+            if not held.was_cancelled():
+                raise
+            return _stopped(held, backoff)
         except Exception as failure:
             return outcome_of(verdict(failure, context.log, redactor()), job, first_backoff=backoff)
         finally:
-            held.limit = None
+            held.runner = None
 
     def _stop(self, held: "Held", reason: Stop) -> None:
         """Stop one job; the first reason counts. In the loop."""
-        held.stopped = held.stopped or reason
-        if held.limit is not None:
-            metrics.child_killed(str(reason))
-            held.limit.reschedule(asyncio.get_running_loop().time())
+        if held.stopped is None:
+            held.stop(reason)
+
+    async def watch_time(self) -> None:
+        """Stop handlers at their time limits; runs until cancelled. Not a timer a job: most jobs need none."""
+        while True:
+            await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
+            now = time.monotonic()
+            for held in list(self.held.values()):
+                if held.runner is not None and now > held.deadline:
+                    self._stop(held, Stop.TIME)
 
     # Ends
 
@@ -251,13 +259,18 @@ class Inline:
 class Held:
     """One claimed light job while it is here."""
 
-    __slots__ = ("is_logged", "job", "limit", "reporter", "reporting", "result", "seconds", "stopped", "token")
+    __slots__ = (
+        "deadline", "is_logged", "job", "limit", "reporter", "reporting", "result", "runner", "seconds", "stopped",
+        "token",
+    )  # fmt: skip
 
     def __init__(self, job: Job) -> None:
         self.job = job
         self.token = job.lease_token
         self.stopped: Stop | None = None
-        self.limit: asyncio.Timeout | None = None
+        self.limit = 0.0
+        self.deadline = 0.0
+        self.runner: asyncio.Task[Any] | None = None  # while the handler runs
         self.reporter: Reporter | None = None
         self.reporting: asyncio.Task[None] | None = None
         self.is_logged = False
@@ -268,6 +281,26 @@ class Held:
     def is_told(self) -> bool:
         """The job has said something that must be written before its end."""
         return self.is_logged or self.reporter is not None
+
+    def begin(self, limit: float) -> None:
+        """The handler starts now, in the current task, and has this many seconds."""
+        self.limit = limit
+        self.deadline = time.monotonic() + limit
+        self.runner = asyncio.current_task()
+
+    def stop(self, reason: Stop) -> None:
+        """Remember why, and interrupt the handler if it runs."""
+        self.stopped = reason
+        if self.runner is not None:
+            metrics.child_killed(str(reason))
+            self.runner.cancel()
+
+    def was_cancelled(self) -> bool:
+        """Whether the cancellation that arrived is ours; then it is taken back, and the runner goes on."""
+        if self.stopped is None or self.runner is None:
+            return False
+        self.runner.uncancel()
+        return True
 
     def close(self) -> None:
         """Nothing more is reported."""
@@ -321,12 +354,11 @@ def _in_loop(loop: asyncio.AbstractEventLoop, stop: Callable[[Held, Stop], None]
 
 def _lose(held: Held) -> None:
     metrics.write_rejected("progress")
-    held.stopped = held.stopped or Stop.LOST
-    if held.limit is not None:
-        held.limit.reschedule(asyncio.get_running_loop().time())
+    if held.stopped is None:
+        held.stop(Stop.LOST)
 
 
-def _stopped(held: Held, limit: float, first_backoff: float) -> Outcome:
+def _stopped(held: Held, first_backoff: float) -> Outcome:
     match held.stopped:
         case Stop.CANCEL:
             return Outcome(Ending.CANCEL)
@@ -335,8 +367,7 @@ def _stopped(held: Held, limit: float, first_backoff: float) -> Outcome:
         case Stop.LOST:
             return Outcome(Ending.LOST)
         case _:
-            metrics.child_killed(str(Stop.TIME))
-            sentence = f"The attempt ran into its time limit of {limit:g} s and was stopped."
+            sentence = f"The attempt ran into its time limit of {held.limit:g} s and was stopped."
             return to_retry(held.job, TimedOut.code, sentence, first_backoff)
 
 

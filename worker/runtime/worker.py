@@ -58,9 +58,9 @@ class Worker:
         self.launcher = Launcher(Secrets(settings, database_url), settings.handler_modules)
         self.scratch = Scratch(settings.scratch_dir)
         self.logs = JobLogs(settings, self.pool)
-        self.maintenance = Maintenance(self.pool, settings, self.heartbeat, self.logs)
         self.wake = WakeUp(settings.worker_poll_seconds)
         self.caller = Caller(self._call)
+        self.maintenance = Maintenance(self.pool, settings, self.heartbeat, self.logs, on_ready=self.caller.announce)
         self._listen_url = database_url
         if settings.database_listen_url is not None:
             self._listen_url = settings.database_listen_url.get_secret_value()
@@ -91,6 +91,7 @@ class Worker:
         await self._recover_logs()
         background = [
             asyncio.create_task(watch_memory(self.slots.running.values, self.settings.worker_memory_mb * 2**20)),
+            asyncio.create_task(self.inline.watch_time()),
             asyncio.create_task(self._watch_heartbeat()),
             asyncio.create_task(self.maintenance.run()),
             *([asyncio.create_task(self._listen())] if self.settings.worker_listen else []),
