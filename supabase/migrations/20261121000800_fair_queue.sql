@@ -827,7 +827,8 @@ declare
     token bigint;
     has_log boolean;
 begin
-    select lease_token, log_token is not null into token, has_log from public.indexing_jobs where id = p_job;
+    select lease_token, log_token is not null and log_sealed_at is null into token, has_log
+    from public.indexing_jobs where id = p_job;
     update public.indexing_jobs
     set status = p_status, error_class = p_error_class, error_message = p_message, lease_token = null,
         finished_at = clock_timestamp(), updated_at = now()
