@@ -9,8 +9,9 @@
 -- virtual clock could not use its turns; its tag counts from the clock, so it neither owes for the past nor saves up
 -- for a burst. Among lanes behind the clock the one furthest behind goes first.
 --
--- Lock order everywhere: repository, waiting row, job, lane, deliveries, blobs; each by id. claim waits for other
--- claims (its gate, milliseconds) and for nothing else.
+-- Lock order everywhere: repository, running row, waiting row, job, lane, deliveries, blobs; each by id. A running job's
+-- own row is the exception: its verb holds it first of all. claim waits for other claims (its gate, milliseconds) and
+-- for nothing else.
 
 -- Job types that nobody claims for now.
 create table queue.paused_types (
@@ -532,24 +533,23 @@ language sql set enable_seqscan to off set enable_hashjoin to off set enable_mer
         select s.*, c.job_id, c.rank, coalesce(c.repository_id, c.job_id) as alone,
                c.repository_id is not null and exists (
                    select from queue.running r where r.repository_id = c.repository_id) as busy
-        from share s cross join lateral (
+        from share s left join lateral (  -- a lane with nothing to give has one row without a job
             select w.job_id, w.rank, w.repository_id
             from unnest(p_types) t (job_type) cross join lateral (
                 select x.job_id, x.rank, x.repository_id from queue.waiting x
                 where x.user_id = s.user_id and x.job_type = t.job_type and x.hold is null
                 order by x.rank, x.job_id limit s.depth) w
             order by w.rank, w.job_id limit s.depth
-        ) c
-        where s.allowed > 0
-    ), firsts as materialized (
+        ) c on s.allowed > 0
+    ), firsts as (
         select f.*, row_number() over (partition by user_id order by rank, job_id) as place
-        from (select distinct on (user_id, alone) * from seen where not busy order by user_id, alone, rank, job_id) f
+        from (select distinct on (user_id, alone) * from seen where job_id is not null and not busy
+              order by user_id, alone, rank, job_id) f
     ), looked as materialized (
-        select s.*, coalesce(v.jobs, 0) as jobs, coalesce(v.busy, 0) as busy, coalesce(f.places, 0) as places
-        from share s
-        left join (select user_id, count(*) as jobs, count(*) filter (where busy) as busy
-                   from seen group by user_id) v on v.user_id = s.user_id
-        left join (select user_id, count(*) as places from firsts group by user_id) f on f.user_id = s.user_id
+        select user_id, tag, own, weight, depth, allowed, count(job_id) as jobs,
+               count(*) filter (where busy) as busy,
+               count(distinct alone) filter (where job_id is not null and not busy) as places
+        from seen group by user_id, tag, own, weight, depth, allowed
     ), edge as materialized (
         -- The first turn that may be somebody's who was not looked at: the next lane, or more of a lane's jobs.
         select e.tag, e.own, e.user_id from (
@@ -671,14 +671,6 @@ begin
     return parked;
 end $$;
 
--- Whether a lane may have a job to start: one of any type is ready, and its cap is not reached.
-create function queue.may_start(p_user uuid, p_max_running integer) returns boolean language sql stable
-set enable_seqscan to off as $$
-    select exists (select from queue.waiting w where w.user_id = p_user and w.hold is null)
-           and (p_max_running is null or p_max_running > (
-               select count(*) from queue.running r where r.user_id = p_user and r.slot is not null));
-$$;
-
 -- Of lanes that had nothing to give, those without a ready job or with their cap reached sleep until somebody activates
 -- them.
 create function queue.settle(p_users uuid[]) returns void language plpgsql
@@ -688,11 +680,18 @@ declare
 begin
     -- FOR UPDATE: not while anybody makes a job of the lane ready (queue.activate).
     select array_agg(l.user_id) into mine
-    from (select user_id from public.queue_lanes
-          where user_id = any (p_users) and not queue.may_start(user_id, max_running) for update skip locked) l;
+    from (select q.user_id from public.queue_lanes q
+          where q.user_id = any (p_users)
+            and (not exists (select from queue.waiting w where w.user_id = q.user_id and w.hold is null)
+                 or q.max_running <= (select count(*) from queue.running r
+                                      where r.user_id = q.user_id and r.slot is not null))
+          for update skip locked) l;
     -- Asked again, now that they are held.
-    update public.queue_lanes set active = false
-    where user_id = any (mine) and not queue.may_start(user_id, max_running);
+    update public.queue_lanes q set active = false
+    where q.user_id = any (mine)
+      and (not exists (select from queue.waiting w where w.user_id = q.user_id and w.hold is null)
+           or q.max_running <= (select count(*) from queue.running r
+                                where r.user_id = q.user_id and r.slot is not null));
 end $$;
 
 -- claim: up to p_limit due jobs, at most one a repository, each with a new lease token; tokens grow in the order of
@@ -859,6 +858,8 @@ begin
     if job.coalesce_key is null then
         return null;
     end if;
+    -- Before any waiting row, as queue.wait does: an enqueue may be about to join the follow-up.
+    perform from queue.running r where r.token = job.lease_token for update;
     select w.job_id into follow_up from queue.waiting w
     where w.coalesce_key = job.coalesce_key and w.job_id <> p_job for update;
     if not found then
