@@ -116,6 +116,7 @@ _listening = _gauge("listening", "1 while notifications of new jobs provably arr
 _renewals = _counter("lease_renewals_total", "Lease renewals that Postgres confirmed.")
 _renewal_age = _gauge("lease_renewal_age_seconds", "Since the last confirmed renewal.")
 _rescues = _counter("rescues_total", "Jobs taken back from dead workers.")
+_mended = _counter("mended_total", "Repositories and tenants woken by the safety net; should stay 0.")
 _rejected = _counter("rejected_writes_total", "Writes refused because the lease was lost.", ["verb"])
 _kills = _counter("child_kills_total", "Children killed with their trees.", ["reason"])
 _log_bytes = _counter("log_bytes_total", "Bytes of job logs that the store took.")
@@ -262,6 +263,11 @@ def renewal_age(seconds: float) -> None:
 def rescued(jobs: int = 1) -> None:
     """Jobs taken back from a dead worker."""
     _rescues.inc(jobs)
+
+
+def mended(found: int) -> None:
+    """Maintenance woke what nobody would have woken any more."""
+    _mended.inc(found)
 
 
 def write_rejected(verb: str) -> None:

@@ -131,6 +131,9 @@ class Settings(BaseSettings):
         le=104_857_600,
         description="Larger webhook bodies get 413; GitHub sends up to 25 MB.",
     )
+    worker_cancel_superseded: bool = Field(
+        False, description="A push stops the running index job of its branch; one job then does the work of both."
+    )
     worker_master_keys: Annotated[SecretStr | None, NoDecode] = Field(
         None, description="`id=secret[,id=secret]`, newest first: webhook secrets are derived from them."
     )

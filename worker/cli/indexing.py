@@ -65,7 +65,9 @@ def enqueue_index(state: State, repository_id: UUID, *, rebuild: bool = False) -
         coalesce_key=index_coalesce_key(repository_id, ref or "tracked"),
         max_attempts=state.settings.worker_max_attempts,
     )
-    return state.ask(enqueue, job).job_id
+    job_id = state.ask(enqueue, job).job_id
+    state.announce(FULL_INDEX)
+    return job_id
 
 
 def _wait(state: State, job_id: UUID, *, quiet: bool) -> dict[str, Any]:

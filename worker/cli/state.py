@@ -1,6 +1,7 @@
 """What every command starts from: settings, the database ready to use, the tenant, and where its output goes."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,8 +16,9 @@ from worker.cli import looks
 from worker.database.connect import connect, connect_async
 from worker.database.migrate import migrate, pending
 from worker.database.which import Database, resolve_database
-from worker.errors import MigrationError, SettingsError
+from worker.errors import DatabaseUnavailable, MigrationError, SettingsError
 from worker.logging import configure
+from worker.queue.wake import call
 from worker.settings import LOCAL_USER_ID, Settings, load_settings
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of text for people.")]
@@ -45,6 +47,11 @@ class State:
                 return await verb(connection, *arguments, **named)
 
         return asyncio.run(asked())
+
+    def announce(self, job_type: str = "") -> None:
+        """Wake the workers, for a type or any, after something was committed; a lost call costs them a poll's time."""
+        with contextlib.suppress(psycopg.Error, OSError, DatabaseUnavailable):
+            self.ask(call, job_type)
 
     @property
     def user_id(self) -> UUID:

@@ -1,5 +1,6 @@
 """The receiver's addresses and what each answers."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from uuid import UUID
@@ -14,6 +15,7 @@ from worker import metrics
 from worker.database.pool import make_pool
 from worker.errors import DatabaseUnavailable
 from worker.logging import get_logger
+from worker.queue.wake import Caller
 from worker.receiver.access_log import AccessLog
 from worker.receiver.body import BodyReader, BodyTooLarge, Overloaded
 from worker.receiver.deadline import within
@@ -39,16 +41,29 @@ def make_app(settings: Settings, database_url: str, keys: MasterKeys) -> Starlet
     )
     # A connection of its own: posts that wait for a lock must not make a healthy Postgres look dead.
     looks = Store(make_pool(database_url, size=1, name="indexing-worker health"), seconds=_POSTGRES_SECONDS)
+    # As well: a call that waits must not take a post's connection, nor posts keep a call waiting.
+    calls = Store(make_pool(database_url, size=1, name="indexing-worker calls"), seconds=_POSTGRES_SECONDS)
+    caller = Caller(calls.call)
     routes = Routes(
-        Webhook(posts, keys, cache_seconds=settings.cache_ttl_seconds, max_attempts=settings.worker_max_attempts),
+        Webhook(
+            posts,
+            keys,
+            cache_seconds=settings.cache_ttl_seconds,
+            max_attempts=settings.worker_max_attempts,
+            supersede=settings.worker_cancel_superseded,
+            on_job=caller.announce,
+        ),
         Health(looks, seconds=PATIENCE_SECONDS),
         BodyReader(settings.worker_max_body_bytes),
     )
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        async with posts.opened(), looks.opened():
+        async with posts.opened(), looks.opened(), calls.opened():
             yield
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    await caller.settle()
 
     return Starlette(
         routes=[

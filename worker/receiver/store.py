@@ -16,6 +16,8 @@ from psycopg_pool import AsyncConnectionPool
 from worker.errors import DatabaseUnavailable, NotFound, WorkerError
 from worker.queue.depth import Depth, depth
 from worker.queue.enqueue import Delivered, NewDelivery, deliver
+from worker.queue.wake import call
+from worker.receiver.deadline import within
 from worker.receiver.repository import READ, Repository
 
 Connection = psycopg.AsyncConnection[dict[str, Any]]
@@ -95,6 +97,15 @@ class Store:
             return delivered
 
         return await self._in_transaction(commit)
+
+    async def call(self, job_type: str) -> None:
+        """Wake the workers that listen; where that fails they find the job a poll later."""
+
+        async def notify(connection: Connection) -> None:
+            await call(connection, job_type)
+
+        with contextlib.suppress(DatabaseUnavailable):
+            await within(self._seconds, self._in_transaction(notify))
 
     async def remember_ping(
         self, repository: Repository, hook: int | None, provider_id: int | None, urls: list[str]

@@ -1,6 +1,6 @@
 """One webhook post from bytes to answer: who sent it, what it means, committed."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 from uuid import UUID
@@ -51,8 +51,19 @@ REFUSED = Answer(
 class Webhook:
     """Receives the posts of all repositories."""
 
-    def __init__(self, store: Store, keys: MasterKeys, *, cache_seconds: float, max_attempts: int) -> None:
+    def __init__(
+        self,
+        store: Store,
+        keys: MasterKeys,
+        *,
+        cache_seconds: float,
+        max_attempts: int,
+        supersede: bool,
+        on_job: Callable[[str], None],
+    ) -> None:
+        """`supersede`: a push asks the running job of its branch to stop. `on_job` learns the type of each job."""
         self._store, self._keys, self._max_attempts = store, keys, max_attempts
+        self._supersede, self._on_job = supersede, on_job
         self._repositories = RepositoryCache(store.read_repository, ttl=cache_seconds)
 
     async def receive(self, post: Post) -> Answer:
@@ -119,7 +130,10 @@ class Webhook:
             reason=decision.reason,
             job=self._job(repository, decision),
         )
-        return _answer(delivery, await self._store.deliver(delivery, repository))
+        delivered = await self._store.deliver(delivery, repository)
+        if delivery.job is not None and delivered.status == "queued":
+            self._on_job(delivery.job.job_type)
+        return _answer(delivery, delivered)
 
     def _job(self, repository: Repository, decision: Decision) -> NewJob | None:
         if decision.kind is not Kind.INDEX or decision.job_payload is None:
@@ -130,6 +144,7 @@ class Webhook:
             payload=decision.job_payload,
             coalesce_key=index_coalesce_key(repository.id, decision.job_payload["ref"]),
             max_attempts=self._max_attempts,
+            supersede=self._supersede,
         )
 
     async def _ping(self, repository: Repository, payload: Mapping[str, Any]) -> Answer:

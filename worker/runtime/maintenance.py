@@ -1,4 +1,4 @@
-"""What somebody must do now and then, without a leader: rescue, schedules, sealing, pruning; and the queue's gauges."""
+"""What somebody must do now and then, without a leader: rescue, schedules, mending, sealing, pruning; and gauges."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -13,6 +13,7 @@ from worker.backoff import poll_delay
 from worker.logging import get_logger
 from worker.queue.depth import depth
 from worker.queue.maintenance import complain, may_rescue, take_due
+from worker.queue.mend import mend
 from worker.queue.prune import forget_workers, prune
 from worker.queue.rescue import rescue
 from worker.queue.schedule import Schedule, any_due, fire_due
@@ -29,14 +30,25 @@ SECONDS_BETWEEN_GAUGES = 10.0
 class Maintenance:
     """Takes due tasks one by one; each is a row that the first worker to come takes."""
 
-    def __init__(self, pool: Pool, settings: Settings, heartbeat: Heartbeat, logs: JobLogs) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        settings: Settings,
+        heartbeat: Heartbeat,
+        logs: JobLogs,
+        *,
+        on_ready: Callable[[str], None],
+    ) -> None:
+        """`on_ready` learns of which type jobs were made ready to claim; an empty one: of any."""
         self._pool = pool
         self._settings = settings
         self._heartbeat = heartbeat
         self._logs = logs
+        self._on_ready = on_ready
         self._tasks: dict[str, Callable[[UUID], Awaitable[None]]] = {
             "rescue": self._rescue,
             "schedules": self._schedules,
+            "mend": self._mend,
             "seal_logs": self._seal_logs,
             "prune": self._prune,
             "sweep_logs": self._sweep_logs,
@@ -94,6 +106,8 @@ class Maintenance:
         metrics.rescued(len(rescued))
         for job in rescued:
             get_logger().warning("rescue", job=str(job.job_id), verb=job.verb)
+        if rescued:  # they, and what waited for their repositories
+            self._on_ready("")
 
     async def _schedules(self, _: UUID) -> None:
         def complain_of(schedule: Schedule, reason: str) -> None:
@@ -104,6 +118,15 @@ class Maintenance:
             for fired in await fire_due(connection, max_attempts=attempts, on_error=complain_of):
                 jobs = [str(job_id) for job_id in fired.job_ids]
                 get_logger().info("schedule", schedule=fired.schedule.name, due=fired.ticks[0].isoformat(), jobs=jobs)
+                self._on_ready(fired.schedule.job_type)
+
+    async def _mend(self, _: UUID) -> None:
+        async with self._pool.connection() as connection:
+            found = await mend(connection)
+        if found:
+            metrics.mended(found)
+            get_logger().warning("mend: jobs waited that nobody would have woken", found=found)
+            self._on_ready("")
 
     async def _seal_logs(self, _: UUID) -> None:
         await self._logs.seal_abandoned()
