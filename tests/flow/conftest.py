@@ -16,7 +16,6 @@ from worker.database.connect import connect
 from worker.handlers.index import index
 from worker.handlers.payloads import IndexPayload
 from worker.job import Job, new_job_id
-from worker.queue.claim import job_of_row
 from worker.settings import Settings
 
 
@@ -73,7 +72,7 @@ class Indexer:
             "select * from queue.claim(%s, array['incremental_update'], 1)", (self.worker_id,)
         ).fetchone()
         assert row is not None
-        return job_of_row(row)
+        return Job(**row)
 
     def context(self, job: Job, on_phase: Callable[[str], None] = lambda _: None) -> InProcess:
         """What the handler sees."""

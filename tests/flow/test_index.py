@@ -9,8 +9,7 @@ from psycopg.types.json import Jsonb
 from worker.errors import LeaseLost, Snooze
 from worker.handlers.index import index
 from worker.handlers.payloads import IndexPayload
-from worker.job import new_job_id
-from worker.queue.claim import job_of_row
+from worker.job import Job, new_job_id
 
 PYTHON = '''def {name}():
     """One."""
@@ -158,7 +157,7 @@ def test_promise_2_a_failed_attempts_work_is_kept_and_billed_once(indexer, repos
         index(indexer.context(job, fall_over), IndexPayload())
     db.execute("select queue.give_back(%s, %s, 'retry', 'error', '0', 'x', 'x')", (job.id, job.lease_token))
     row = db.execute("select * from queue.claim(%s, array['incremental_update'], 1)", (indexer.worker_id,)).fetchone()
-    context = indexer.context(job_of_row(row))
+    context = indexer.context(Job(**row))
     index(context, IndexPayload())
     assert context.result["files_parsed"] == 0
     total = db.execute("select sum(tokens) as n from idx.blobs").fetchone()["n"]
@@ -243,7 +242,7 @@ def test_promise_5_a_lagging_server_is_waited_for_after_several_pushes_too(index
     db.execute("update indexing_jobs set queued_at = queued_at - interval '5 minutes'")
     row = db.execute("select * from queue.claim(%s, array['incremental_update'], 1)", (indexer.worker_id,)).fetchone()
     with pytest.raises(Snooze):
-        index(indexer.context(job_of_row(row)), IndexPayload.model_validate(row["payload"]))
+        index(indexer.context(Job(**row)), IndexPayload.model_validate(row["payload"]))
 
 
 def test_a_late_older_push_is_not_waited_for(indexer, repository):
