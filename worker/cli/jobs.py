@@ -1,4 +1,4 @@
-"""jobs, job, logs, cancel, retry: looking at jobs and acting on them."""
+"""jobs, job, logs: looking at jobs."""
 
 from typing import Annotated, Any
 from uuid import UUID
@@ -11,9 +11,7 @@ from worker.cli import looks
 from worker.cli.looks import print_json
 from worker.cli.repositories import find_repository
 from worker.cli.state import Json, State, open_state
-from worker.errors import WorkerError
 from worker.job import Status
-from worker.queue import cancel as cancelling
 from worker.queue.events import events_of
 from worker.queue.look import deliveries_of, find_job, job_row, list_jobs, usage_of
 
@@ -22,7 +20,7 @@ JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id, or the 
 
 def add_commands(app: typer.Typer) -> None:
     """Register this file's commands."""
-    for command in (jobs, job, logs, cancel, retry):
+    for command in (jobs, job, logs):
         app.command()(command)
 
 
@@ -79,7 +77,7 @@ def job(job_id: JobId, json: Json = False) -> None:
     Example: worker job 019a
     """
     with open_state(quiet=json) as state:
-        found = _find(state, job_id)
+        found = find(state, job_id)
         facts = {
             "job": state.ask(job_row, found),
             "deliveries": state.ask(deliveries_of, found),
@@ -138,42 +136,9 @@ def logs(
     from worker.cli.logs import print_log
 
     with open_state(quiet=json) as state:
-        print_log(state, _find(state, job_id), follow=follow, as_json=json)
+        print_log(state, find(state, job_id), follow=follow, as_json=json)
 
 
-def cancel(job_id: JobId, json: Json = False) -> None:
-    """Cancel a job: a queued one at once, a running one within a few seconds.
-
-    Example: worker cancel 019a
-    """
-    with open_state(quiet=json) as state:
-        found = _find(state, job_id)
-        answer = state.ask(cancelling.cancel, found)
-        if json:
-            print_json({"job_id": found, "answer": answer})
-        if answer in (Status.COMPLETED, Status.FAILED):
-            raise typer.Exit(1) if json else WorkerError(f"Nothing to cancel: the job has {answer} already.")
-        if not json:
-            state.out.print("Asked its worker to stop it." if answer == "requested" else "Cancelled.")
-
-
-def retry(job_id: JobId, json: Json = False) -> None:
-    """Enqueue a failed or cancelled job again, with new budgets.
-
-    Example: worker retry 019a
-    """
-    with open_state(quiet=json) as state:
-        found = _find(state, job_id)
-        target = state.ask(cancelling.retry_finished, found)
-        if json:
-            print_json({"job_id": found, "runs_as": target})
-        if target is None:
-            current = state.ask(job_row, found)["status"].replace("_", " ")
-            sentence = f"Only failed and cancelled jobs are retried; this one is {current}."
-            raise typer.Exit(1) if json else WorkerError(sentence)
-        if not json:
-            state.out.print("Queued again." if target == found else f"Job {target} is queued to do its work.")
-
-
-def _find(state: State, job_id: str) -> UUID:
+def find(state: State, job_id: str) -> UUID:
+    """A job by what people call it, of those this command may see."""
     return state.ask(find_job, job_id, user_id=state.visible_user)

@@ -66,6 +66,12 @@ def webhook_url(state: State, repository_id: UUID) -> str:
     return f"{base}/webhooks/github/{repository_id}"
 
 
+def agrees(question: str) -> bool:
+    """Ask on stderr: what stdout holds is what was asked for."""
+    typer.echo(f"{question} [y/N] ", err=True, nl=False)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
 def add(
     url: Annotated[str, typer.Argument(metavar="URL", help="https://host/owner/repository, or a local path.")],
     branch: Annotated[str | None, typer.Option(help="Branch to track; default: the default branch.")] = None,
@@ -183,16 +189,10 @@ def remove(
     """
     with open_state(quiet=json) as state, state.connection() as connection:
         repository_id = find_repository(state, repository)
-        if not yes and not _agrees(f"Delete {repository} ({repository_id}) with everything indexed from it?"):
+        if not yes and not agrees(f"Delete {repository} ({repository_id}) with everything indexed from it?"):
             raise WorkerError("Nothing was deleted.")
         name = repositories.remove(connection, repository_id)
         if json:
             print_json({"removed": repository_id, "name": name})
         else:
             state.out.print(f"Removed {looks.text(name)}.")
-
-
-def _agrees(question: str) -> bool:
-    """Ask on stderr: what stdout holds is what was asked for."""
-    typer.echo(f"{question} [y/N] ", err=True, nl=False)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -6,6 +6,7 @@ from uuid import UUID
 import psycopg
 
 from worker.errors import NotFound
+from worker.job import Status
 
 Connection = psycopg.AsyncConnection[dict[str, Any]]
 
@@ -41,3 +42,15 @@ async def hurry(connection: Connection, job_id: UUID) -> bool:
     """Let a queued job that waits for its time (a backoff, a snooze) be due now; false when it waits for no time."""
     row = await (await connection.execute(_HURRY, (job_id,))).fetchone()
     return row is not None and row["answer"]
+
+
+async def cancel_one_of_many(connection: Connection, job_id: UUID) -> bool:
+    """As `cancel`; false when the job has ended or is gone."""
+    row = await (await connection.execute(_CANCEL, (job_id, "cancelled on request"))).fetchone()
+    return row is not None and row["answer"] in (Status.CANCELLED, "requested")
+
+
+async def retry_one_of_many(connection: Connection, job_id: UUID) -> bool:
+    """As `retry_finished`; false when the job is not failed or cancelled any more, or is gone."""
+    row = await (await connection.execute(_RETRY, (job_id,))).fetchone()
+    return row is not None and row["answer"] is not None
