@@ -490,9 +490,10 @@ declare
     due uuid[];
     lanes uuid[];
     woken integer;
+    instant timestamptz := clock_timestamp();  -- a volatile function is no bound of an index scan
 begin
     select array_agg(d.job_id), array_agg(distinct d.user_id) into due, lanes
-    from (select job_id, user_id from queue.waiting where hold = 'time' and run_after <= clock_timestamp()
+    from (select job_id, user_id from queue.waiting where hold = 'time' and run_after <= instant
           order by run_after limit p_limit for update skip locked) d;
     if due is null then
         return 0;
@@ -715,7 +716,7 @@ begin
         return;
     end if;
     if not exists (select from public.queue_lanes where active and not paused)
-       and not exists (select from queue.waiting where hold = 'time' and run_after <= clock_timestamp()) then
+       and not exists (select from queue.waiting where hold = 'time' and run_after <= statement_timestamp()) then
         return;
     end if;
     -- The gate: one claim at a time, so that the lanes' order is exact. It opens with the end of this transaction.
