@@ -1,7 +1,5 @@
 """Attempts in real child processes: every way they can end."""
 
-import uuid
-from typing import Any
 
 import psutil
 import pytest
@@ -11,41 +9,6 @@ from psycopg.types.json import Jsonb
 from tests.fixtures.workers import eventually
 from worker.database.connect import connect
 from worker.job import new_job_id
-
-
-@pytest.fixture
-def put(db, make_repository):
-    """Enqueue a job of a type; its id."""
-
-    def put(job_type: str, *, timeout: int | None = None, max_attempts: int = 5, **payload: Any) -> uuid.UUID:
-        job_id = new_job_id()
-        db.execute(
-            "select * from queue.enqueue(%s, %s, %s, %s, p_max_attempts => %s, p_timeout_seconds => %s)",
-            (job_id, make_repository(), job_type, Jsonb(payload), max_attempts, timeout),
-        )
-        return job_id
-
-    return put
-
-
-@pytest.fixture
-def row(db):
-    """A job's row."""
-    return lambda job_id: db.execute("select * from indexing_jobs where id = %s", (job_id,)).fetchone()
-
-
-@pytest.fixture
-def ended(row):
-    """A job's row once it has ended."""
-
-    def wait(job_id: uuid.UUID, seconds: float = 30) -> dict[str, Any]:
-        def terminal():
-            found = row(job_id)
-            return found if found["status"] in ("completed", "failed", "cancelled") else None
-
-        return eventually(terminal, seconds=seconds, what=f"end of job {job_id}")
-
-    return wait
 
 
 def events(db, job_id):
