@@ -150,3 +150,18 @@ def _status(db: Database, job_id: str) -> str:
     row = db.execute("select status from indexing_jobs where id = %s", (job_id,)).fetchone()
     assert row is not None
     return row["status"]
+
+
+def test_a_pushs_job_starts_at_once_however_seldom_workers_poll(
+    database_url: str,
+    make_sender: Callable[..., Sender],
+    db: Database,
+    start_worker: Callable[..., WorkerProcess],
+    silent_server: str,
+) -> None:
+    """The worker polls once a minute; the call reaches it."""
+    worker = start_worker(WORKER_ALLOW_PRIVATE_HOSTS="true", WORKER_POLL_SECONDS="60")
+    eventually(lambda: worker.said("listening for new jobs"), what="the worker listens")
+    with running(make_settings(database_url)) as client:
+        job_id = _post(make_sender(client, git_url=silent_server), "d-1")
+        eventually(lambda: _status(db, job_id) == "in_progress", seconds=10, what="the start")

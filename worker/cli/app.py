@@ -10,7 +10,19 @@ import typer
 from rich.markup import escape
 
 from worker import __version__
-from worker.cli import acting, demo, indexing, jobs, looks, processes, repositories, schedules, searching, standing
+from worker.cli import (
+    acting,
+    demo,
+    indexing,
+    jobs,
+    lanes,
+    looks,
+    processes,
+    repositories,
+    schedules,
+    searching,
+    standing,
+)
 from worker.errors import WorkerError
 from worker.logging import redactor
 
@@ -45,7 +57,7 @@ def _options(
     """From a git push to searchable code in your own Postgres."""
 
 
-for module in (processes, indexing, jobs, acting, standing, searching, demo):
+for module in (processes, indexing, jobs, acting, lanes, standing, searching, demo):
     module.add_commands(app)
 repositories.add_commands(repo)
 app.add_typer(repo)

@@ -16,7 +16,7 @@ PHASES = ("resolve", "fetch", "compare", "extract", "publish")
 COLOURS = {
     "completed": "green", "ready": "green", "running": "green", "processed": "green",
     "in_progress": "cyan", "syncing": "cyan", "processing": "cyan",
-    "queued": "yellow", "pending": "yellow", "draining": "yellow",
+    "queued": "yellow", "pending": "yellow", "draining": "yellow", "paused": "yellow",
     "failed": "red", "error": "red", "lost": "red", "fenced": "red", "silent": "red",
     "cancelled": "dim", "stopped": "dim", "ignored": "dim",
 }  # fmt: skip

@@ -12,6 +12,7 @@ from worker.cli import looks
 from worker.cli.looks import print_json
 from worker.cli.state import Json, open_state
 from worker.queue.depth import depth
+from worker.queue.lanes import NO_TENANT, Paused, paused
 from worker.queue.look import workers
 
 
@@ -27,13 +28,15 @@ def status(json: Json = False) -> None:
     """
     with open_state(quiet=json) as state:
         waiting = [row._asdict() for row in state.ask(depth)]
+        held: Paused = state.ask(paused)
         known = state.ask(workers)
         with state.connection() as connection:
             registered = repositories.list_all(connection, state.visible_user)
         if json:
-            print_json({"queue": waiting, "workers": known, "repositories": registered})
+            print_json({"queue": waiting, "paused": held._asdict(), "workers": known, "repositories": registered})
             return
         _print_queue(state.out, waiting)
+        _print_paused(state.out, held)
         state.out.print()
         _print_workers(state.out, known, state.settings.worker_lease_seconds)
         state.out.print()
@@ -49,6 +52,14 @@ def _print_queue(out: Console, waiting: list[dict[str, Any]]) -> None:
         looks.show(out, table)
     else:
         out.print("[bold]Queue[/]  empty")
+
+
+def _print_paused(out: Console, held: Paused) -> None:
+    """Only where something is: it explains why jobs wait."""
+    tenants = ("no tenant" if user_id == NO_TENANT else f"tenant {user_id}" for user_id in held.tenants)
+    words = [*(f"type {looks.text(job_type)}" for job_type in held.job_types), *tenants]
+    if words:
+        out.print(f"{looks.status('paused')}: {', '.join(words)}; `worker resume` lets them go on", soft_wrap=True)
 
 
 def _print_workers(out: Console, known: list[dict[str, Any]], lease_seconds: float) -> None:

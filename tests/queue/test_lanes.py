@@ -1,0 +1,93 @@
+"""lanes: how tenants stand in the queue, and what is held back."""
+
+import uuid
+
+import pytest
+
+from worker.errors import NotFound
+from worker.queue.enqueue import NewJob, enqueue_many
+from worker.queue.lanes import (
+    NO_TENANT,
+    Lane,
+    find_tenant,
+    get_lane,
+    is_known_type,
+    list_lanes,
+    pause_type,
+    paused,
+    set_lane,
+)
+
+
+def fill(queue, **jobs):
+    """A tenant a name, with so many jobs each."""
+    tenants = {name: uuid.uuid4() for name in jobs}
+    queue.ask(enqueue_many, [NewJob("full_index", user_id=tenants[name]) for name, n in jobs.items() for _ in range(n)])
+    return tenants
+
+
+def test_lanes_count_what_waits_and_runs(queue):
+    """Those with most waiting jobs first; jobs without a tenant have a lane too; idle lanes are left out."""
+    tenants = fill(queue, a=5, b=3, idle=1)
+    queue.ask(enqueue_many, [NewJob("full_index")])
+    queue.claim(queue.worker(), limit=4)
+    queue.db.execute("delete from indexing_jobs where user_id = %s", (tenants["idle"],))
+    found = queue.ask(list_lanes, limit=10)
+    assert [(lane.user_id, lane.waiting, lane.running) for lane in found] == [
+        (tenants["a"], 4, 1), (tenants["b"], 2, 1), (NO_TENANT, 0, 1),
+    ]  # fmt: skip
+    assert len(queue.ask(list_lanes, limit=2)) == 2
+
+
+def test_a_lanes_settings_take_effect(queue):
+    """Weight, cap and pause are kept until set again; 0 takes a cap away."""
+    tenant = fill(queue, a=5)["a"]
+    queue.ask(set_lane, tenant, weight=2, max_running=3)
+    queue.ask(set_lane, tenant, paused=True)
+    lane = queue.ask(get_lane, tenant)
+    assert (lane.weight, lane.max_running, lane.paused) == (2, 3, True)
+    assert queue.claim(queue.worker()) == []
+    queue.ask(set_lane, tenant, paused=False)
+    assert len(queue.claim(queue.worker())) == 3
+    queue.ask(set_lane, tenant, max_running=0)
+    assert len(queue.claim(queue.worker())) == 2
+    assert queue.ask(get_lane, tenant).max_running is None
+
+
+def test_a_tenant_that_was_served_is_ahead_of_one_that_waits(queue):
+    """The lag says whose turn it is; a lane that sleeps is never behind."""
+    tenants = fill(queue, a=6, b=6)
+    queue.ask(set_lane, tenants["b"], paused=True)
+    queue.claim(queue.worker(), limit=3)
+    served, held = queue.ask(get_lane, tenants["a"]), queue.ask(get_lane, tenants["b"])
+    assert held.lag > served.lag
+    asleep = fill(queue, c=1)["c"]
+    queue.db.execute("update queue_lanes set active = false, virtual_time = 0 where user_id = %s", (asleep,))
+    assert queue.ask(get_lane, asleep).lag == 0
+    assert queue.ask(get_lane, unknown := uuid.uuid4()) == Lane(unknown, 1.0, None, False, 0, 0, 0.0)
+
+
+def test_a_paused_type_is_not_claimed(queue):
+    """Of any tenant, until it is resumed."""
+    fill(queue, a=1, b=1)
+    queue.ask(pause_type, "full_index", True)
+    assert queue.ask(paused) == (["full_index"], [])
+    assert queue.claim(queue.worker()) == []
+    queue.ask(pause_type, "full_index", False)
+    assert len(queue.claim(queue.worker())) == 2
+    assert queue.ask(is_known_type, "full_index")
+    assert not queue.ask(is_known_type, "nothing")
+
+
+def test_a_tenant_is_found_by_what_people_type(queue, make_repository):
+    """Its id, or an end of it if it had a job; a user without jobs counts, a stranger does not."""
+    tenant = fill(queue, a=1)["a"]
+    new = uuid.uuid4()
+    make_repository(user_id=new)
+    assert queue.ask(find_tenant, str(tenant)) == tenant
+    assert queue.ask(find_tenant, str(tenant)[-12:].upper()) == tenant
+    assert queue.ask(find_tenant, str(new)) == new
+    assert queue.ask(find_tenant, "none") == NO_TENANT
+    for text in (str(uuid.uuid4()), "zzzz", "", str(tenant)[:2], "%%%%"):
+        with pytest.raises(NotFound):
+            queue.ask(find_tenant, text)
