@@ -95,14 +95,13 @@ def _peer(server: Server, peer: str, jobs: int) -> float:
 
 
 def _pickup(server: Server, jobs: int, polled: int) -> dict[str, float]:
-    def measure(job_type: str, count: int, **settings: str) -> list[float]:
+    def measure(job_type: str, count: int, pause: tuple[float, float], **settings: str) -> list[float]:
         with server.database() as url:
-            return ours.pickup(url, count, job_type, **settings)
+            return ours.pickup(url, count, job_type, pause, **settings)
 
-    listening = _timed("pickup, listening", lambda: measure("bench_pickup", jobs))
-    child = _timed("pickup, child", lambda: measure("bench_pickup_child", jobs))
-    polling = _timed("pickup, polling", lambda: measure(
-        "bench_pickup", polled, WORKER_LISTEN="false", WORKER_POLL_SECONDS="1"))  # fmt: skip
+    listening = _timed("pickup, listening", lambda: measure("bench_pickup", jobs, ours.PAUSE_SECONDS))
+    child = _timed("pickup, child", lambda: measure("bench_pickup_child", jobs // 3, (0.15, 0.25)))
+    polling = _timed("pickup, polling", lambda: measure("bench_pickup", polled, (0.05, 0.35), WORKER_LISTEN="false"))
     return {
         "listen_p50": _percentile(listening, 50),
         "listen_p95": _percentile(listening, 95),

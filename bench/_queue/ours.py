@@ -87,8 +87,13 @@ def _check(connection: psycopg.Connection[dict[str, Any]]) -> None:
     assert row["wrong"] == 0, f"{row['wrong']} jobs lack an event, or ran twice"
 
 
-def pickup(url: str, jobs: int, job_type: str, **settings: str) -> list[float]:
-    """Milliseconds from each enqueue's commit to the handler's first line, of an idle worker, sorted."""
+def pickup(
+    url: str, jobs: int, job_type: str, pause: tuple[float, float] = PAUSE_SECONDS, **settings: str
+) -> list[float]:
+    """Milliseconds from each enqueue's commit to the handler's first line, of an idle worker, sorted.
+
+    `pause`: seconds between two jobs, long enough for the first to have ended.
+    """
     with workers(url, 1, WORKER_JOB_TYPES=job_type, **settings), connect(url, name="bench") as connection:
         _until(connection, "select exists (select from public.workers where state = 'running') as reached")
         if settings.get("WORKER_LISTEN") != "false":
@@ -98,7 +103,7 @@ def pickup(url: str, jobs: int, job_type: str, **settings: str) -> list[float]:
                 " and application_name = 'indexing-worker listen') as reached",
             )
             time.sleep(1)  # the listener's first proof
-        committed = asyncio.run(_one_at_a_time(url, job_type, jobs + WARM_UP, "WORKER_POLL_SECONDS" in settings))
+        committed = asyncio.run(_one_at_a_time(url, job_type, jobs + WARM_UP, pause))
         _until(
             connection, "select not exists (select from public.indexing_jobs where status <> 'completed') as reached"
         )
@@ -108,15 +113,15 @@ def pickup(url: str, jobs: int, job_type: str, **settings: str) -> list[float]:
     return sorted(took)
 
 
-async def _one_at_a_time(url: str, job_type: str, jobs: int, apart: bool) -> list[tuple[Any, int]]:
-    """Enqueue and call, as the receiver does; `apart`: so slowly that polls are hit at any moment."""
+async def _one_at_a_time(url: str, job_type: str, jobs: int, pause: tuple[float, float]) -> list[tuple[Any, int]]:
+    """Enqueue and call, as the receiver does."""
     committed: list[tuple[Any, int]] = []
     async with await connect_async(url, name="bench") as connection:
         for _ in range(jobs):
             job = await enqueue(connection, NewJob(job_type))
             committed.append((job.job_id, time.monotonic_ns()))
             await call(connection, job_type)
-            await asyncio.sleep(random.uniform(0.05, 0.3) if apart else random.uniform(*PAUSE_SECONDS))
+            await asyncio.sleep(random.uniform(*pause))
     return committed
 
 

@@ -1214,7 +1214,7 @@ create function queue.look(out due boolean, out next_due_seconds double precisio
 set enable_seqscan to off as $$
     select exists (select from public.queue_lanes where active and not paused)
            or coalesce(l.next_due <= clock_timestamp(), false),
-           greatest(extract(epoch from l.next_due - clock_timestamp()), 0)
+           case when l.next_due is not null then greatest(extract(epoch from l.next_due - clock_timestamp()), 0) end
     from (select min(run_after) as next_due from queue.waiting where hold = 'time') l;
 $$;
 

@@ -1,6 +1,5 @@
 """Attempts in real child processes: every way they can end."""
 
-
 import psutil
 import pytest
 from psycopg import sql

@@ -6,7 +6,7 @@ import time
 from tests.fixtures.workers import eventually
 from worker.database.connect import connect_async
 from worker.database.listen import SECONDS_BETWEEN_PROOFS
-from worker.queue.wake import Caller, call
+from worker.queue.wake import Caller, call, look
 from worker.runtime.wakeup import SECONDS_BETWEEN_POLLS_WHILE_LISTENING, WakeUp
 
 
@@ -114,3 +114,20 @@ def test_a_worker_that_has_lost_its_listener_polls_and_listens_again(start_worke
     eventually(lambda: worker.said("polling for new jobs, not listening"), what="its doubt")
     assert ended(put("inline_nothing"))["status"] == "completed"
     eventually(lambda: len(worker.said("listening for new jobs")) == 2, seconds=40, what="listening again")
+
+
+def test_a_look_at_an_empty_queue_finds_nothing_due_now_or_later(database_url, db, put):
+    """No answer must read as "due at once": an idle worker would claim without end."""
+
+    async def seen():
+        async with await connect_async(database_url, name="test") as connection:
+            return await look(connection)
+
+    assert asyncio.run(seen()) == (False, None)
+    job_id = put("nothing")
+    assert asyncio.run(seen()) == (True, None)
+    db.execute("update queue.waiting set run_after = now() + interval '1 hour', hold = 'time'")
+    db.execute("update queue_lanes set active = false")
+    due, seconds = asyncio.run(seen())
+    assert not due
+    assert 3500 < seconds <= 3600, job_id
