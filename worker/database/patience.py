@@ -41,6 +41,17 @@ class AsyncConnection(psycopg.AsyncConnection[dict[str, Any]]):
 
 
 @contextlib.contextmanager
+def patient(connection: psycopg.AsyncConnection[dict[str, Any]], seconds: float) -> Iterator[None]:
+    """Another patience for a while, for the exchanges that begin in it."""
+    assert isinstance(connection, AsyncConnection)
+    before, connection.patience = connection.patience, seconds
+    try:
+        yield
+    finally:
+        connection.patience = before
+
+
+@contextlib.contextmanager
 def _watched(pgconn: Any, seconds: float) -> Iterator[None]:
     deadlines[pgconn] = time.monotonic() + seconds
     _watcher.ensure()

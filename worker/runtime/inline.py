@@ -16,6 +16,7 @@ import psycopg
 
 from worker import metrics
 from worker.backoff import poll_delay
+from worker.database.patience import PATIENCE_SECONDS, patient
 from worker.database.session import Session
 from worker.errors import TimedOut
 from worker.handlers.registry import find, parse_payload
@@ -331,7 +332,8 @@ class _Context:
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[psycopg.AsyncConnection[dict[str, Any]]]:
         async with self._pool.connection() as connection:
-            yield connection
+            with patient(connection, PATIENCE_SECONDS):  # a handler's statements may take longer than our verbs
+                yield connection
 
     def progress(self, phase: str, done: int = 0, total: int | None = None) -> None:
         self._report({"kind": "progress", "phase": phase, "done": done, "total": total})

@@ -54,7 +54,9 @@ class Worker:
             slots=settings.worker_slots,
             job_types=types,
         )
-        self.pool = make_pool(database_url, size=settings.database_pool_size, name="indexing-worker")
+        patience = settings.worker_lease_seconds / 2
+        size = settings.database_pool_size
+        self.pool = make_pool(database_url, size=size, name="indexing-worker", patience=patience)
         self.launcher = Launcher(Secrets(settings, database_url), settings.handler_modules)
         self.scratch = Scratch(settings.scratch_dir)
         self.logs = JobLogs(settings, self.pool)
@@ -64,7 +66,6 @@ class Worker:
         self._listen_url = database_url
         if settings.database_listen_url is not None:
             self._listen_url = settings.database_listen_url.get_secret_value()
-        patience = settings.worker_lease_seconds / 2
         self._claims = Session(database_url, name="indexing-worker claim", patience=patience)
         self._completions = Session(database_url, name="indexing-worker complete", patience=patience)
         endings = Endings(settings, self.pool, on_given_back=self._given_back)
