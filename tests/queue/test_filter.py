@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from datetime import UTC, datetime, timedelta
 
+import psycopg
 import pytest
 
 from worker.database.connect import connect_async
@@ -127,6 +128,22 @@ def test_one_that_is_refused_stops_no_other(queue, failed):
     tally = act(queue, wanted(queue, Status.FAILED), retry_one_of_many)
     assert tally.done == 6
     assert tally.failed == [(failed[2], "not this one")]
+
+
+def test_a_lost_connection_ends_the_walk_and_the_tally_stands(queue, failed):
+    """The others would fail alike; what was done is known, and the same call goes on with them."""
+    tally = Tally()
+
+    async def cut_at_the_third(connection, job_id):
+        if tally.done == 2:
+            await connection.execute("select pg_terminate_backend(pg_backend_pid())")
+        return await retry_one_of_many(connection, job_id)
+
+    which = wanted(queue, Status.FAILED)
+    with pytest.raises(psycopg.OperationalError):
+        queue.ask(act_on_all, which, cut_at_the_third, tally, limit=10, on_step=lambda _: None)
+    assert (tally.done, tally.failed) == (2, [])
+    assert act(queue, which, retry_one_of_many).done == 5
 
 
 def test_queued_and_running_jobs_are_cancelled(queue, failed):
