@@ -115,4 +115,6 @@ async def walk(connection: Connection, wanted: Filter, *, step: int = JOBS_A_STE
 
 
 def _statement(status: Status) -> LiteralString:
-    return {Status.QUEUED: _QUEUED, Status.IN_PROGRESS: _RUNNING}.get(status, _ENDED)
+    if status is Status.QUEUED:
+        return _QUEUED
+    return _RUNNING if status is Status.IN_PROGRESS else _ENDED

@@ -40,7 +40,6 @@ _RUNNING = f"""{_COLUMNS}
 from queue.running n join public.indexing_jobs j on j.id = n.job_id
 left join public.repositories r on r.id = j.repository_id {_WANTED}
 order by n.job_id desc limit %(limit)s"""
-_LISTS = {Status.QUEUED: _QUEUED, Status.IN_PROGRESS: _RUNNING}
 _DELIVERIES = """
 select id, delivery_id, event_type, status, received_at, processed_at, error_message
 from public.webhook_deliveries where job_id = %s order by id"""
@@ -87,7 +86,7 @@ async def list_jobs(
 ) -> list[dict[str, Any]]:
     """The newest jobs first."""
     facts = {"user": user_id, "status": status, "repository": repository_id, "limit": limit}
-    statement = _LISTS.get(status, _JOBS) if status else _JOBS
+    statement = _QUEUED if status is Status.QUEUED else _RUNNING if status is Status.IN_PROGRESS else _JOBS
     return await (await connection.execute(statement, facts)).fetchall()
 
 
