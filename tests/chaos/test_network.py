@@ -19,7 +19,9 @@ def wait_past_the_lease(load):
 
 def known(load):
     """How many workers say that they run."""
-    return load.ask("select count(*) as n from workers where state = 'running' and last_seen_at > now() - interval '2 s'")[0]["n"]
+    return load.ask(
+        "select count(*) as n from workers where state = 'running' and last_seen_at > now() - interval '2 s'"
+    )[0]["n"]
 
 
 @pytest.mark.parametrize("seconds", [4, pytest.param(60, marks=pytest.mark.slow)])
@@ -76,7 +78,9 @@ def test_promise_2_what_a_cut_off_worker_held_is_taken_over_once(start_worker, l
     cut_off = load.ask("select clock_timestamp() as at")[0]["at"]
     other = start_worker(state="other")
     with load.flowing():
-        taken = "select max(created_at) - %s as after from indexing_job_events where event_type = 'rescue' having count(*) > 0"
+        taken = """
+            select max(created_at) - %s as after from indexing_job_events
+            where event_type = 'rescue' having count(*) > 0"""
         after = eventually(lambda: load.ask(taken, cut_off), seconds=60, what="the rescue")[0]["after"]
         print(f"rescued {after.total_seconds():.1f} s after the cut")
         eventually(lambda: frozen.said("worker fences itself"), what="self-fencing")

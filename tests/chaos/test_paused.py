@@ -103,7 +103,9 @@ def test_promise_3_a_paused_child_is_its_own_workers_business(start_worker, load
     slept = load.ask("select clock_timestamp() as at")[0]["at"]
     lights = load.put([("inline_nothing", {})] * 50)
     eventually(
-        lambda: load.ask("select from workers where state = 'running' having min(last_seen_at) > %s::timestamptz + '5 s'", slept),
+        lambda: load.ask(
+            "select from workers where state = 'running' having min(last_seen_at) > %s::timestamptz + '5 s'", slept
+        ),
         what="renewals for longer than the lease",
     )
     assert row_of(load, job) == {"status": "in_progress", "attempt": 1, "errors": 0, "crashes": 0}
@@ -115,7 +117,7 @@ def test_promise_3_a_paused_child_is_its_own_workers_business(start_worker, load
 
 
 def test_promise_4_a_paused_child_ends_at_its_time_limit(start_worker, load, stop_all):
-    """A child that never wakes up is killed with everything it has when its time is over; the next attempt ends well."""
+    """A child that never wakes up is killed when its time is over; the next attempt ends well."""
     worker = start_worker()
     job = uuid.uuid4()
     load.tell("select queue.enqueue(%s, null, 'sleep_once', '{}', p_timeout_seconds => 2)", job)
