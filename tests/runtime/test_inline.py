@@ -155,3 +155,20 @@ def test_the_metrics_of_a_worker_count_light_jobs(start_worker, put, ended, db):
         text = answer.read().decode()
     wanted = 'indexing_worker_attempts_total{error_class="none",job_type="inline_nothing",outcome="complete"} 1.0'
     assert wanted in text
+
+
+def test_slow_light_jobs_claimed_ahead_go_to_a_worker_that_has_room(start_worker, put, ended, db, row):
+    """What a worker took too much of, thinking itself fast, does not wait there while another idles."""
+    for number in range(800):
+        put_light(db, number)
+    slow = [new_job_id() for _ in range(10)]
+    for job_id in slow:
+        db.execute("select queue.enqueue(%s, null, 'inline_sleep', %s, -1)", (job_id, Jsonb({"seconds": 5})))
+    start_worker(state="one", WORKER_INLINE_SLOTS="2", WORKER_LOG_LEVEL="info")
+    eventually(lambda: any(row(job)["status"] == "in_progress" for job in slow), seconds=60, what="a slow job's start")
+    start_worker(state="two", WORKER_INLINE_SLOTS="2")
+    assert {ended(job, seconds=90)["status"] for job in slow} == {"completed"}
+    workers = db.execute(
+        "select count(distinct worker_id) as n from indexing_jobs where id = any (%s)", (slow,)
+    ).fetchone()
+    assert workers["n"] == 2

@@ -1,7 +1,7 @@
 """Recording how an attempt ended: however long Postgres is away, and whatever Postgres thinks of the text."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import psycopg
@@ -71,6 +71,11 @@ class Endings:
         if verb in ("retry", "snooze", "release"):
             self._on_given_back(job, outcome.delay_seconds or 0)
         return verb
+
+    def went_back(self, jobs: Iterable[Job]) -> None:
+        """These jobs, of all those that went back at once, stand for them: others may take them now."""
+        for job in jobs:
+            self._on_given_back(job, 0)
 
     def tell(self, job: Job, outcome: Outcome, verb: str, seconds: float) -> None:
         """Count the ended attempt and write the worker's own log line of it."""

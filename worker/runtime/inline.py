@@ -35,6 +35,9 @@ LARGEST_BATCH = 500
 SECONDS_AHEAD = 0.2
 """Jobs are claimed ahead for this long at the rate of late, so that no job waits here while another worker idles."""
 
+MOST_SECONDS_WAITING = 1.0
+"""What was claimed ahead and has not begun by then goes back: handlers have become slower."""
+
 SECONDS_BETWEEN_LOOKS = 0.25
 """So much later than its time limit a handler may be stopped."""
 
@@ -76,11 +79,12 @@ class Inline:
 
     @property
     def room(self) -> int:
-        """How many more jobs to claim; 0 while it would only be a few of many."""
+        """How many more jobs to claim; 0 while jobs flow and it would only be a few."""
         ahead = min(self._settings.worker_prefetch, int(self._rate.a_second * SECONDS_AHEAD))
         most = self._settings.worker_inline_slots + ahead
         room = min(most - len(self.held), LARGEST_BATCH)
-        return room if room >= min(most, LARGEST_BATCH) // 2 or not self.held else 0
+        is_flowing = bool(self._queue or self._done) or (self._completing is not None and not self._completing.done())
+        return 0 if is_flowing and room < min(most, LARGEST_BATCH) // 2 else max(room, 0)
 
     def start(self, jobs: Sequence[Job]) -> None:
         """Take claimed jobs, in order."""
@@ -91,12 +95,12 @@ class Inline:
         self._queue.extend(taken)
         self._add_runner()
 
-    def release_waiting(self) -> None:
+    def release_waiting(self, reason: str = "the worker is shutting down") -> None:
         """Give back what has not started."""
         waiting = list(self._queue)
         self._queue.clear()
         if waiting:
-            self._spawn(self._release(waiting), self._tasks)
+            self._spawn(self._release(waiting, reason), self._tasks)
 
     def release_all(self) -> None:
         """Stop what runs as well; everything goes back at no cost."""
@@ -168,10 +172,15 @@ class Inline:
             held.stop(reason)
 
     async def watch_time(self) -> None:
-        """Stop handlers at their time limits; runs until cancelled. Not a timer a job: most jobs need none."""
+        """Stop handlers at their time limits, and give back what waits too long; runs until cancelled.
+
+        Not a timer a job: most jobs need none.
+        """
         while True:
             await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
             now = time.monotonic()
+            if self._queue and now - self._queue[0].taken_at > MOST_SECONDS_WAITING:
+                self.release_waiting("claimed ahead in vain: the jobs before it take longer than those of late")
             for held in list(self.held.values()):
                 if held.runner is not None and now > held.deadline:
                     self._stop(held, Stop.TIME)
@@ -191,15 +200,15 @@ class Inline:
         finally:
             self._forget([held])
 
-    async def _release(self, waiting: list["Held"]) -> None:
+    async def _release(self, waiting: list["Held"], reason: str) -> None:
         try:
             async with self._session.connection() as connection:
-                jobs = [held.job for held in waiting]
-                released = await release_many(connection, jobs, "the worker is shutting down")
+                released = await release_many(connection, [held.job for held in waiting], reason)
             for held in waiting:
                 verb = "release" if held.token in released else "lost"
                 metrics.attempt_ended(held.job.job_type, verb, None, 0)
-            self._log.info("release", jobs=len(released))
+            self._endings.went_back({held.job.job_type: held.job for held in waiting}.values())
+            self._log.info("release", jobs=len(released), reason=reason)
         except (*DATABASE_TROUBLE, psycopg.Error) as failure:  # rescue finds them
             self._log.warning("cannot hand jobs back: Postgres does not answer", reason=str(failure))
         finally:
@@ -262,13 +271,14 @@ class Held:
 
     __slots__ = (
         "deadline", "is_logged", "job", "limit", "reporter", "reporting", "result", "runner", "seconds", "stopped",
-        "token",
+        "taken_at", "token",
     )  # fmt: skip
 
     def __init__(self, job: Job) -> None:
         self.job = job
         self.token = job.lease_token
         self.stopped: Stop | None = None
+        self.taken_at = time.monotonic()
         self.limit = 0.0
         self.deadline = 0.0
         self.runner: asyncio.Task[Any] | None = None  # while the handler runs
@@ -377,11 +387,16 @@ class _Rate:
     """Completions a second of late: a moving average over batches."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self.a_second = 0.0
         self._clock = clock
+        self._average = 0.0
         self._at = clock()
+
+    @property
+    def a_second(self) -> float:
+        """It fades while nothing is completed."""
+        return self._average * min(1.0, SECONDS_AHEAD / max(self._clock() - self._at, 0.001))
 
     def add(self, count: int) -> None:
         now = self._clock()
-        self.a_second = 0.5 * self.a_second + 0.5 * count / max(now - self._at, 0.001)
+        self._average = 0.5 * self._average + 0.5 * count / max(now - self._at, 0.001)
         self._at = now

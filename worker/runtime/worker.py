@@ -33,6 +33,9 @@ from worker.runtime.slots import Slots
 from worker.runtime.wakeup import WakeUp
 from worker.settings import Settings
 
+SECONDS_BETWEEN_PASSING_ON = 1.0
+"""A full worker tells the others so often that more waits."""
+
 SECONDS_TO_HAND_BACK = 15
 """Longest wait for killing trees and recording releases; a database that is away longer finds them by rescue."""
 
@@ -79,6 +82,7 @@ class Worker:
         )  # fmt: skip
         self.draining = asyncio.Event()
         self._at_once = asyncio.Event()
+        self._passed_on_at = 0.0
         self._log = get_logger()
 
     async def run(self, *, until_idle: bool = False) -> None:
@@ -136,6 +140,8 @@ class Worker:
         while not self.draining.is_set():
             self.wake.forget()  # before the look: what changes during it is not missed
             claimed = await self._claim()
+            if claimed and self.slots.free <= 0:
+                await self._pass_on()
             if until_idle and not claimed and not self.running and self.heartbeat.worker_id is not None:
                 return
             if not claimed:
@@ -195,6 +201,17 @@ class Worker:
                 self.wake.in_seconds(seen.next_due_seconds)
             if seen.due:
                 return
+
+    async def _pass_on(self) -> None:
+        """Every slot is taken: if there is more to do, another worker may have room for it."""
+        now = asyncio.get_running_loop().time()
+        if now < self._passed_on_at + SECONDS_BETWEEN_PASSING_ON:
+            return
+        self._passed_on_at = now
+        with contextlib.suppress(*DATABASE_TROUBLE):
+            async with self._claims.connection() as connection:
+                if (await look(connection)).due:
+                    self.caller.announce("")
 
     @property
     def running(self) -> int:
