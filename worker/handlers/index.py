@@ -6,7 +6,7 @@ publish is one transaction with usage and the job's completion, guarded by the l
 
 import hashlib
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,8 @@ def _resolve(run: Run, payload: IndexPayload) -> Target:
 
 def _wait_for_replica(run: Run, payload: IndexPayload, tip: Tip) -> None:
     """The push is known before the server shows it: come back, but not for long."""
-    is_young = datetime.now(UTC) - (payload.asked_at or run.context.job.queued_at) < REPLICA_LAG
+    job = run.context.job
+    is_young = job.started_at - (payload.asked_at or job.queued_at) < REPLICA_LAG  # all by the clock of Postgres
     is_stale = tip.commit in (payload.before, *payload.befores) and payload.after not in (None, tip.commit)
     if is_young and is_stale:
         raise Snooze(f"The server still shows {tip.commit[:12]}, not the pushed commit.", seconds=5)
