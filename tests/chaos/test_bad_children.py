@@ -49,6 +49,7 @@ def test_promise_4_what_a_job_forked_ends_with_it(start_worker, load, stop_all, 
     stop_all(worker)
 
 
+@pytest.mark.slow
 def test_promise_4_a_process_that_leaves_its_session_is_known_to_escape(start_worker, load, stop_all, scratch_dir):
     """What calls setsid itself is out of reach of a kill by session: it lives on, and harms neither worker nor jobs.
 
@@ -87,7 +88,7 @@ def test_promise_4_eating_deaf_and_hanging_children_are_killed_and_the_others_go
     stop_all(worker)
 
 
-@pytest.mark.parametrize("megabytes", [50, pytest.param(1024, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
+@pytest.mark.parametrize("megabytes", [20, pytest.param(1024, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
 def test_promise_4_a_flood_of_log_lines_drowns_nobody(start_worker, load, stop_all, tmp_path, megabytes):
     """One job logs as fast as it can: light jobs are done meanwhile, the log is sealed, the spool is empty."""
     worker = start_worker()

@@ -1,8 +1,9 @@
-"""Promises 3 and 11: the database's clock decides; a worker whose own is an hour off does as every other."""
+"""Promises 3, 5 and 11: the database's clock decides; a worker whose own is an hour off does as every other."""
 
 import signal
 
 import pytest
+from psycopg.types.json import Jsonb
 
 from tests.fixtures.workers import eventually
 
@@ -59,3 +60,27 @@ def test_promise_3_workers_with_wrong_clocks_lease_rescue_and_wait_as_others_do(
     fresh = start_worker(state="fresh")  # sweeps the dead one's folder
     eventually(lambda: fresh.said("listening for new jobs"), what="the start")
     stop_all(other, fresh)
+
+
+def test_promise_5_a_worker_ahead_of_its_time_waits_for_a_push_that_is_not_shown_yet(
+    start_worker, load, db, make_repository, git_repository, stop_all
+):
+    """The server shows the commit before the push: a clock an hour ahead does not make the push look old."""
+    git = git_repository(files={"one.py": "a = 1\n"})
+    before = git.head
+    after = git.commit({"one.py": "a = 2\n"})
+    git.git("reset", "--quiet", "--hard", before)
+    repository_id = make_repository(git_url=git.url)
+    job = load.ask(
+        "select job_id from queue.enqueue(gen_random_uuid(), %s, 'incremental_update', %s)",
+        repository_id,
+        Jsonb({"ref": "refs/heads/main", "before": before, "after": after}),
+    )[0]["job_id"]
+    worker = start_worker(WORKER_HANDLERS=HANDLERS, CLOCK_SKEW="3600")
+    kinds = "select from indexing_job_events where job_id = %s and event_type = any (%s)"
+    eventually(lambda: load.ask(kinds, job, ["snooze", "complete"]), seconds=60, what="the first attempt's end")
+    git.git("reset", "--quiet", "--hard", after)
+    load.settle()
+    indexed = load.ask("select last_indexed_commit from repositories where id = %s", repository_id)[0]
+    assert indexed["last_indexed_commit"] == after
+    stop_all(worker)

@@ -42,7 +42,7 @@ def test_promise_11_connections_cut_ten_times_a_second_lose_nothing(start_worker
     stop_all(*workers)
 
 
-@pytest.mark.parametrize("outage", ["refuse", "freeze"])
+@pytest.mark.parametrize("outage", [pytest.param("refuse", marks=pytest.mark.slow), "freeze"])
 def test_promise_11_an_outage_longer_than_the_lease_costs_nothing(start_worker, load, proxy, stop_all, outage):
     """Postgres cannot be reached for one and a half leases: the worker fences itself, comes back and goes on alone."""
     worker = start_worker(database_url=proxy.url, WORKER_SLOTS="3")
@@ -110,6 +110,7 @@ def test_promise_11_after_half_open_connections_the_slots_are_free_again(start_w
     stop_all(worker)
 
 
+@pytest.mark.slow
 def test_promise_11_a_slow_network_is_only_slow(start_worker, load, proxy, stop_all):
     """50 ms each way: nobody fences itself, nothing is lost."""
     worker = start_worker(database_url=proxy.url)
