@@ -695,6 +695,35 @@ begin
                                 where r.user_id = q.user_id and r.slot is not null));
 end $$;
 
+-- The gate of claim, held until the end of the transaction. A claim is a matter of milliseconds, but its answer goes out
+-- before it commits: a client that does not read it (paused, or behind a dead connection) would keep everybody out for
+-- as long as TCP is patient. Whoever has waited for five seconds ends such a one; its jobs are released as those of a
+-- claim whose reply was lost.
+create function queue.pass_gate() returns void language plpgsql as $$
+declare
+    gate constant bigint := 7309940321140001;
+    before text := current_setting('lock_timeout');
+begin
+    if pg_try_advisory_xact_lock(gate) then
+        return;
+    end if;
+    loop
+        begin
+            perform set_config('lock_timeout', '5s', true);
+            perform pg_advisory_xact_lock(gate);
+            exit;
+        exception when lock_not_available then
+            perform pg_terminate_backend(a.pid)
+            from pg_locks l join pg_stat_activity a on a.pid = l.pid
+            where l.locktype = 'advisory' and l.granted and l.objsubid = 1
+              and l.database = (select oid from pg_database where datname = current_database())
+              and (l.classid::bigint << 32) + l.objid::bigint = gate
+              and a.wait_event = 'ClientWrite' and a.query_start < clock_timestamp() - interval '5 seconds';
+        end;
+    end loop;
+    perform set_config('lock_timeout', before, true);
+end $$;
+
 -- claim: up to p_limit due jobs, at most one a repository, each with a new lease token; tokens grow in the order of
 -- the tenants' turns. The cost depends on p_limit and the lanes looked at, not on how many jobs wait.
 drop function queue.claim(uuid, text[], integer);
@@ -720,7 +749,7 @@ begin
         return;
     end if;
     -- The gate: one claim at a time, so that the lanes' order is exact. It opens with the end of this transaction.
-    perform pg_advisory_xact_lock(7309940321140001);
+    perform queue.pass_gate();
     -- Behind the gate: it holds lanes, and a claim in front of it would pass them over.
     perform queue.wake_due();
     types := array(select unnest(p_types) except select job_type from queue.paused_types);
@@ -1182,7 +1211,7 @@ returns public.queue_lanes language plpgsql as $$
 declare
     lane public.queue_lanes;
 begin
-    perform pg_advisory_xact_lock(7309940321140001);  -- the gate of claim: no job starts meanwhile
+    perform queue.pass_gate();  -- no job starts meanwhile
     perform queue.activate(array[queue.lane(p_user)]);
     update public.queue_lanes
     set weight = coalesce(p_weight, weight), paused = coalesce(p_paused, paused),

@@ -1,5 +1,6 @@
 """claim: who gets which job, and who does not."""
 
+import contextlib
 import threading
 import time
 import uuid
@@ -142,3 +143,19 @@ def test_a_worker_that_was_given_up_claims_nothing(queue, make_repository):
     queue.push(make_repository())
     for state in ("draining", "fenced", "stopped", "lost"):
         assert queue.claim(queue.worker(state=state)) == []
+
+
+def test_promise_3_a_client_that_does_not_read_its_claim_keeps_nobody_out_for_long(queue, make_repository):
+    """A paused worker's claim hangs in sending, with the gate in its hand: whoever waits ends it."""
+    for _ in range(8):
+        queue.push(make_repository(), payload={"much": "x" * 5_000_000})
+    paused, live = queue.worker(), queue.worker()
+    with contextlib.closing(psycopg.connect(queue.url, autocommit=True)) as frozen:
+        frozen.pgconn.send_query(f"select * from queue.claim('{paused}', '{{full_index}}', 6)".encode())
+        frozen.pgconn.flush()
+        eventually(
+            lambda: queue.db.execute("select 1 from pg_stat_activity where wait_event = 'ClientWrite'").fetchone(),
+            what="a claim that hangs in sending",
+        )
+        with ThreadPoolExecutor(1) as thread:
+            assert len(thread.submit(queue.claim, live, 8).result(timeout=40)) == 8
