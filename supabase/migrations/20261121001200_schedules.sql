@@ -77,7 +77,7 @@ begin
             schedule.payload || jsonb_build_object(
                 'schedule', schedule.name,
                 'scheduled_for', to_char(p_ticks[tick] at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')),
-            schedule.priority, null, schedule.coalesce_key, null, p_max_attempts) e;
+            schedule.priority, null, schedule.coalesce_key, null, p_max_attempts, p_user => schedule.user_id) e;
         jobs := jobs || job;
     end loop;
     update public.job_schedules set last_job_id = coalesce(job, last_job_id) where id = p_schedule;

@@ -430,3 +430,12 @@ def ran(queue: Any, task: str) -> bool:
     """Whether a maintenance task was taken."""
     (row,) = queue.db.execute("select last_run_at from maintenance_tasks where name = %s", (task,)).fetchall()
     return row["last_run_at"] is not None
+
+
+def test_a_tick_without_a_repository_belongs_to_the_schedules_tenant(queue):
+    """Its job waits in that tenant's lane, not in the one of nobody."""
+    user_id = uuid.uuid4()
+    queue.ask(schedules.add, NewSchedule("all", "* * * * *", "tidy", user_id=user_id))
+    queue.db.execute("update job_schedules set next_run_at = now() - interval '1 minute'")
+    (fired,) = queue.ask(schedules.fire_due)
+    assert queue.row(fired.job_ids[0])["user_id"] == user_id
