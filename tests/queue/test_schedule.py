@@ -435,6 +435,7 @@ def ran(queue: Any, task: str) -> bool:
 def test_a_tick_without_a_repository_belongs_to_the_schedules_tenant(queue):
     """Its job waits in that tenant's lane, not in the one of nobody."""
     user_id = uuid.uuid4()
+    queue.db.execute("insert into auth.users (id) values (%s)", (user_id,))
     queue.ask(schedules.add, NewSchedule("all", "* * * * *", "tidy", user_id=user_id))
     queue.db.execute("update job_schedules set next_run_at = now() - interval '1 minute'")
     (fired,) = queue.ask(schedules.fire_due)
