@@ -509,11 +509,15 @@ end $$;
 -- Whose turn it is: up to p_wanted jobs from the lanes with the smallest tags, best rank first within a lane, at most
 -- one a repository, no busy repository, no lane over its cap. Lanes of p_barren are left out; barren answers the lanes
 -- looked at that have nothing to give, crowded those where jobs that wait for busy repositories stand in the way.
--- No job is answered whose turn may come after one that was not looked at: the caller asks again.
+-- No job is answered whose turn may come after one that was not looked at: then there is more, and the caller asks
+-- again.
 create function queue.turns(
     p_types text[], p_wanted integer, p_lanes integer, p_barren uuid[],
-    out jobs uuid[], out tags double precision[], out slots integer[], out barren uuid[], out crowded uuid[])
-language sql set enable_seqscan to off set enable_hashjoin to off set enable_mergejoin to off as $$
+    out jobs uuid[], out tags double precision[], out slots integer[], out barren uuid[], out crowded uuid[],
+    out more boolean)
+language plpgsql set enable_seqscan to off set enable_hashjoin to off set enable_mergejoin to off as $$
+#variable_conflict use_column
+begin
     with clock as materialized (
         select last_value / 1e6::double precision as now from queue.virtual_clock
     ), lane as materialized (
@@ -577,9 +581,11 @@ language sql set enable_seqscan to off set enable_hashjoin to off set enable_mer
                order by g.slot offset place - 1 limit 1) end order by tag, own, user_id),
            (select array_agg(user_id) from looked where jobs = 0),
            (select array_agg(user_id) from looked
-            where (places = 0 and busy > 0) or (jobs = depth and busy * 2 > jobs))
+            where (places = 0 and busy > 0) or (jobs = depth and busy * 2 > jobs)),
+           exists (select from edge)
+    into jobs, tags, slots, barren, crowded, more
     from turn;
-$$;
+end $$;
 
 -- What a worker needs of a claimed job.
 create type queue.claimed as (
@@ -590,8 +596,11 @@ create type queue.claimed as (
 
 -- Makes picked jobs this worker's, each under a new lease token, in the order given.
 create function queue.take(p_worker uuid, p_jobs uuid[], p_tags double precision[], p_slots integer[])
-returns setof queue.claimed language sql
+returns setof queue.claimed language plpgsql
 set enable_seqscan to off set enable_hashjoin to off set enable_mergejoin to off as $$
+#variable_conflict use_column
+begin
+    return query
     with mine as (
         select * from unnest(p_jobs, p_tags, p_slots) with ordinality p (job_id, tag, slot, nth)
     ), held as materialized (
@@ -638,7 +647,7 @@ set enable_seqscan to off set enable_hashjoin to off set enable_mergejoin to off
             (select last_value from queue.virtual_clock), floor(max(tag) * 1000000)::bigint)) from leased
     )
     select claimed.* from claimed where (select count(*) from clock) = 1;
-$$;
+end $$;
 
 -- Puts jobs of these lanes and types that wait for a busy repository aside; whoever leaves the repository wakes the next
 -- one. The running job's row is held meanwhile, so that it cannot leave without seeing them. Answers how many.
@@ -773,6 +782,7 @@ begin
             moved := queue.park(turn.crowded, types);  -- out of the way: look again
             rounds := rounds + 1;
         end if;
+        exit when not turn.more and turn.crowded is null;
         if taken = 0 and moved = 0 then
             barren := barren || turn.crowded;
             if turn.jobs is null and turn.barren is null and turn.crowded is null then  -- every lane was looked at
@@ -1239,13 +1249,15 @@ begin
 end $$;
 
 -- What an idle worker asks: may there be something to claim now, and when is the next job due?
-create function queue.look(out due boolean, out next_due_seconds double precision) language sql
+create function queue.look(out due boolean, out next_due_seconds double precision) language plpgsql
 set enable_seqscan to off as $$
+begin
     select exists (select from public.queue_lanes where active and not paused)
            or coalesce(l.next_due <= clock_timestamp(), false),
            case when l.next_due is not null then greatest(extract(epoch from l.next_due - clock_timestamp()), 0) end
+    into due, next_due_seconds
     from (select min(run_after) as next_due from queue.waiting where hold = 'time') l;
-$$;
+end $$;
 
 -- A safety net for changes made by hand, run by maintenance: wakes jobs put aside for a repository where nothing runs
 -- any more, and lanes that sleep on ready jobs. Answers how many it found.
