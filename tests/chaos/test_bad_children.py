@@ -88,7 +88,14 @@ def test_promise_4_eating_deaf_and_hanging_children_are_killed_and_the_others_go
     stop_all(worker)
 
 
-@pytest.mark.parametrize("megabytes", [20, pytest.param(1024, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
+@pytest.mark.parametrize(
+    "megabytes",
+    [
+        10,
+        pytest.param(50, marks=pytest.mark.slow),
+        pytest.param(1024, marks=[pytest.mark.slow, pytest.mark.timeout(900)]),
+    ],
+)
 def test_promise_4_a_flood_of_log_lines_drowns_nobody(start_worker, load, stop_all, tmp_path, megabytes):
     """One job logs as fast as it can: light jobs are done meanwhile, the log is sealed, the spool is empty."""
     worker = start_worker()
