@@ -782,7 +782,7 @@ begin
             moved := queue.park(turn.crowded, types);  -- out of the way: look again
             rounds := rounds + 1;
         end if;
-        exit when not turn.more and turn.crowded is null;
+        exit when not turn.more and turn.crowded is null and wanted < p_limit;
         if taken = 0 and moved = 0 then
             barren := barren || turn.crowded;
             if turn.jobs is null and turn.barren is null and turn.crowded is null then  -- every lane was looked at
