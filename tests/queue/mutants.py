@@ -1,0 +1,67 @@
+"""Bugs to plant in a database's own copy of the verbs: tests that do not find them protect nothing."""
+
+from dataclasses import dataclass
+from typing import Any, LiteralString
+
+import psycopg
+
+Connection = psycopg.Connection[dict[str, Any]]
+
+_SOURCE = """
+select pg_get_functiondef(oid) as source from pg_proc where pronamespace = 'queue'::regnamespace and proname = %s"""
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """A text to replace in the source of functions of schema queue: (function, from, to)."""
+
+    name: str
+    patches: tuple[tuple[str, str, str], ...]
+    statement: LiteralString | None = None
+
+    def plant(self, connection: Connection) -> None:
+        """Change this database's functions; fails where the text to replace is not there."""
+        for function, old, new in self.patches:
+            (row,) = connection.execute(_SOURCE, (function,)).fetchall()
+            assert row["source"].count(old) == 1, f"queue.{function} has not exactly one {old!r}"
+            connection.execute(row["source"].replace(old, new).encode())
+        if self.statement is not None:
+            connection.execute(self.statement)
+
+
+def _one(name: str, function: str, old: str, new: str) -> Mutant:
+    return Mutant(name, ((function, old, new),))
+
+
+_LEAVE = "perform queue.leave(array[p_token]);"
+_MOVE = """update public.webhook_deliveries set job_id = follow_up, status = 'queued'
+    where job_id = p_job and"""
+
+QUICK = [
+    _one("complete_ignores_the_token", "complete", "where id = p_job and lease_token = p_token", "where id = p_job"),
+    _one("complete_many_ignores_the_tokens", "complete_many", "and j.lease_token = g.token", "and j.attempt > 0"),
+    _one("give_back_stays_in_running", "give_back", _LEAVE, "null;"),
+    _one("leave_wakes_nobody", "leave", "perform queue.wake(repositories);", "null;"),
+    _one("wait_activates_no_lane", "wait", "perform queue.activate(array[queue.lane(p_user)]);", "null;"),
+]
+SLOWER = [
+    _one("cancel_wakes_nobody", "cancel", "perform queue.wake_next(waiting_at);", "null;"),
+    _one("a_delayed_join_wakes_nobody", "join_queued", "perform queue.wake_next(target.repository_id);", "null;"),
+    _one("supersede_keeps_the_deliveries", "supersede", _MOVE, _MOVE + " false and"),
+    _one("a_manual_retry_keeps_the_budgets", "retry_finished", "errors = 0, crashes = 0, ", ""),
+    _one("a_join_keeps_the_errors", "join_queued", "        errors = 0,\n", ""),
+    _one("a_drain_costs_a_crash", "orphans", "w.state in ('draining', 'fenced', 'stopped'), false", "false, false"),
+    _one("renew_releases_what_was_just_claimed", "renew", "and r.claimed_at < previous ", ""),
+    _one("anybody_may_rescue", "orphans", "and me.renewing_since <= clock_timestamp() - p_lease", ""),
+    _one("caps_are_not_counted", "turns", "max_running - (select count(*)::integer", "max_running - (select 0"),
+    Mutant(
+        "claims_have_no_gate",
+        (("claim", "perform pg_advisory_xact_lock(7309940321140001);", "null;"),),
+        "drop index queue.running_one_of_repository",
+    ),
+    Mutant(
+        "a_repository_runs_twice",
+        (("turns", "c.repository_id is not null and exists (", "c.repository_id is not null and not exists ("),),
+        "drop index queue.running_one_of_repository",
+    ),
+]
