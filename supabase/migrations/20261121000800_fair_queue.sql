@@ -938,6 +938,7 @@ declare
     job public.indexing_jobs;
     due timestamptz := clock_timestamp() + p_delay;
     facts jsonb;
+    freed integer;
 begin
     select * into job from public.indexing_jobs where id = p_job and lease_token = p_token for update;
     if not found then
@@ -966,11 +967,17 @@ begin
     if queue.supersede(p_job, repository, p_verb, p_error_class, facts) is not null then
         return 'supersede';
     end if;
-    perform queue.leave(array[p_token]);
+    -- Out of the running table first, so that it is not parked behind itself; whom it wakes comes last, because a push
+    -- that has taken the coalesce key may want the lane that waking takes.
+    delete from queue.running where token = p_token returning slot into freed;
     while not queue.wait(p_job, job.user_id, job.job_type, job.priority, job.repository_id, job.coalesce_key,
                          due, job.queued_at) loop
         -- A follow-up was committed this instant.
         if queue.supersede(p_job, repository, p_verb, p_error_class, facts) is not null then
+            perform queue.wake(array[job.repository_id]);
+            if freed is not null then
+                perform queue.activate(array[queue.lane(job.user_id)]);
+            end if;
             return 'supersede';
         end if;
     end loop;
@@ -981,6 +988,7 @@ begin
     update public.webhook_deliveries set status = 'queued' where job_id = p_job and status = 'processing';
     perform queue.record(p_job, p_verb, p_message, facts || jsonb_build_object(
         'error_class', p_error_class, 'delay_seconds', extract(epoch from p_delay), 'spends', p_spends));
+    perform queue.wake(array[job.repository_id]);
     perform queue.show_state(repository);
     return p_verb;
 end $$;
@@ -994,7 +1002,9 @@ declare
     waiting_at uuid;
     found_status text;
 begin
-    select w.repository_id into waiting_at from queue.waiting w where w.job_id = p_job for update;
+    -- One that is parked stands in nobody's way: its place need not be given to another.
+    select case when w.hold is null then w.repository_id end into waiting_at
+    from queue.waiting w where w.job_id = p_job for update;
     select status into found_status from public.indexing_jobs where id = p_job for update;
     if found_status = 'queued' then
         delete from queue.waiting where job_id = p_job;

@@ -190,6 +190,45 @@ def test_a_push_that_joins_and_a_job_given_back_at_the_same_moment_do_not_deadlo
     assert [start.job for start in line.claim(5)] == [follow_up]
 
 
+def test_a_push_that_wakes_a_lane_and_a_job_given_back_at_the_same_moment_do_not_deadlock(line: Line):
+    """One has the coalesce key and wants the lane, the other must not have the lane and want the key."""
+    (tenant,) = line.tenants(1)
+    (home,) = line.repositories(tenant, 1)
+    enqueue(line, home, "key")
+    (busy,) = line.claim()
+    parked = enqueue(line, home)
+    assert line.claim() == []  # the lane sleeps
+    holder, leaver, pusher = line.connections(3)
+    with ThreadPoolExecutor(2) as threads:
+        with holder.transaction():
+            holder.execute("select from queue_lanes where user_id = %s for update", (tenant,))
+            leaving = threads.submit(end, line, "retry", busy, on=leaver)
+            eventually(lambda: lock_waits(line) == 1, what="the job given back waiting for the lane")
+            joining = threads.submit(enqueue, line, home, "key", on=pusher)
+            eventually(lambda: lock_waits(line) == 2, what="the push waiting")
+        leaving.result()
+        assert joining.result() == busy.job
+    begun = line.claim()
+    line.complete(begun)
+    assert {start.job for start in begun + line.claim()} == {parked, busy.job}
+
+
+def test_cancelling_a_parked_job_wakes_nobody_and_waits_for_nobody(line: Line):
+    """Two who cancel parked jobs of one repository do not want each other's."""
+    (tenant,) = line.tenants(1)
+    home = line.repositories(tenant, 1)
+    line.jobs(tenant, 1, repositories=home)
+    (busy,) = line.claim()
+    _, *parked = line.jobs(tenant, 4, repositories=home)
+    line.complete([busy])
+    first, second = line.connections(2)
+    second.execute("set lock_timeout = '5s'")
+    with first.transaction():
+        first.execute("select queue.cancel(%s)", (parked[0],))
+        second.execute("select queue.cancel(%s)", (parked[1],))
+    assert line.holds() == {None: 1, "repository": 1}
+
+
 @pytest.mark.parametrize("by", ["enqueue", "enqueue_many", "claim"])
 def test_whoever_leaves_sees_a_job_that_is_being_put_aside(line: Line, by):
     """Parking holds the running job's row: it leaves after the parking has committed, and wakes the parked job."""

@@ -33,7 +33,7 @@ def _one(name: str, function: str, old: str, new: str) -> Mutant:
     return Mutant(name, ((function, old, new),))
 
 
-_LEAVE = "perform queue.leave(array[p_token]);"
+_LEAVE = "delete from queue.running where token = p_token returning slot into freed;"
 _MOVE = """update public.webhook_deliveries set job_id = follow_up, status = 'queued'
     where job_id = p_job and"""
 
