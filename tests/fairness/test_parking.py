@@ -213,6 +213,27 @@ def test_a_push_that_wakes_a_lane_and_a_job_given_back_at_the_same_moment_do_not
     assert {start.job for start in begun + line.claim()} == {parked, busy.job}
 
 
+def test_a_push_that_joins_a_parked_job_and_a_job_given_back_do_not_deadlock(line: Line):
+    """Both want the parked job's row and the sleeping lane's, and take them in the same order."""
+    (tenant,) = line.tenants(1)
+    (home,) = line.repositories(tenant, 1)
+    enqueue(line, home)
+    (busy,) = line.claim()
+    parked = enqueue(line, home, "key")
+    assert line.claim() == []  # the lane sleeps
+    holder, leaver, pusher = line.connections(3)
+    with ThreadPoolExecutor(2) as threads:
+        with holder.transaction():
+            holder.execute("select from queue_lanes where user_id = %s for update", (tenant,))
+            leaving = threads.submit(end, line, "retry", busy, on=leaver)
+            eventually(lambda: lock_waits(line) == 1, what="the job given back waiting for the lane")
+            joining = threads.submit(enqueue, line, home, "key", on=pusher)
+            eventually(lambda: lock_waits(line) == 2, what="the push waiting")
+        leaving.result()
+        assert joining.result() == parked
+    assert [start.job for start in line.claim()] == [parked]
+
+
 def test_cancelling_a_parked_job_wakes_nobody_and_waits_for_nobody(line: Line):
     """Two who cancel parked jobs of one repository do not want each other's."""
     (tenant,) = line.tenants(1)
