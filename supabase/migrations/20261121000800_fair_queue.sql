@@ -189,10 +189,11 @@ begin
     end if;
 end $$;
 
--- Puts a job into the waiting table; false: a job of its coalesce key is there already. The caller holds the job.
+-- Puts a job into the waiting table; false: a job of its coalesce key is there already. The caller holds the job. Who
+-- has more waiting rows to lock activates the lane itself, afterwards.
 create function queue.wait(
     p_job uuid, p_user uuid, p_job_type text, p_priority integer, p_repository uuid, p_coalesce_key text,
-    p_run_after timestamptz, p_queued_at timestamptz)
+    p_run_after timestamptz, p_queued_at timestamptz, p_activates boolean default true)
 returns boolean language plpgsql as $$
 declare
     is_parked boolean := false;
@@ -210,15 +211,18 @@ begin
     if not found then
         return false;
     end if;
-    perform queue.activate(array[queue.lane(p_user)]);
+    if p_activates then
+        perform queue.activate(array[queue.lane(p_user)]);
+    end if;
     return true;
 end $$;
 
--- Wakes the next waiting job, one of each type, of repositories whose running job has left.
-create function queue.wake(p_repositories uuid[]) returns void language plpgsql
+-- Wakes the next waiting job, one of each type, of repositories whose running job has left, and then their lanes
+-- together with those given: lanes come after all waiting rows, in one go.
+create function queue.wake(p_repositories uuid[], p_lanes uuid[] default null) returns void language plpgsql
 set enable_seqscan to off as $$
 declare
-    woken uuid[] := '{}';
+    woken uuid[] := coalesce(p_lanes, '{}');
     lanes uuid[];
     all_awake boolean := false;
 begin
@@ -267,11 +271,8 @@ begin
     select array_agg(repository_id) filter (where repository_id is not null),
            array_agg(distinct user_id) filter (where slot is not null)
     into repositories, capped from gone;
-    if repositories is not null then
-        perform queue.wake(repositories);
-    end if;
-    if capped is not null then
-        perform queue.activate(capped);
+    if repositories is not null or capped is not null then
+        perform queue.wake(repositories, capped);
     end if;
 end $$;
 
@@ -967,17 +968,15 @@ begin
     if queue.supersede(p_job, repository, p_verb, p_error_class, facts) is not null then
         return 'supersede';
     end if;
-    -- Out of the running table first, so that it is not parked behind itself; whom it wakes comes last, because a push
-    -- that has taken the coalesce key may want the lane that waking takes.
+    -- Out of the running table first, so that it is not parked behind itself; lanes come last, because a push that has
+    -- taken the coalesce key, or that joins the job to be woken, may want the lane.
     delete from queue.running where token = p_token returning slot into freed;
     while not queue.wait(p_job, job.user_id, job.job_type, job.priority, job.repository_id, job.coalesce_key,
-                         due, job.queued_at) loop
+                         due, job.queued_at, false) loop
         -- A follow-up was committed this instant.
         if queue.supersede(p_job, repository, p_verb, p_error_class, facts) is not null then
-            perform queue.wake(array[job.repository_id]);
-            if freed is not null then
-                perform queue.activate(array[queue.lane(job.user_id)]);
-            end if;
+            perform queue.wake(array[job.repository_id],
+                               case when freed is not null then array[queue.lane(job.user_id)] end);
             return 'supersede';
         end if;
     end loop;
@@ -988,7 +987,7 @@ begin
     update public.webhook_deliveries set status = 'queued' where job_id = p_job and status = 'processing';
     perform queue.record(p_job, p_verb, p_message, facts || jsonb_build_object(
         'error_class', p_error_class, 'delay_seconds', extract(epoch from p_delay), 'spends', p_spends));
-    perform queue.wake(array[job.repository_id]);
+    perform queue.wake(array[job.repository_id], array[queue.lane(job.user_id)]);
     perform queue.show_state(repository);
     return p_verb;
 end $$;
@@ -1232,6 +1231,7 @@ declare
     lane public.queue_lanes;
 begin
     perform queue.pass_gate();  -- no job starts meanwhile
+    perform from queue.running where user_id = queue.lane(p_user) order by token for update;  -- before the lane
     perform queue.activate(array[queue.lane(p_user)]);
     update public.queue_lanes
     set weight = coalesce(p_weight, weight), paused = coalesce(p_paused, paused),
