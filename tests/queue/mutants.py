@@ -41,7 +41,7 @@ QUICK = [
     _one("complete_ignores_the_token", "complete", "where id = p_job and lease_token = p_token", "where id = p_job"),
     _one("complete_many_ignores_the_tokens", "complete_many", "and j.lease_token = g.token", "and j.attempt > 0"),
     _one("give_back_stays_in_running", "give_back", _LEAVE, "null;"),
-    _one("leave_wakes_nobody", "leave", "perform queue.wake(repositories);", "null;"),
+    _one("leave_wakes_nobody", "leave", "perform queue.wake(repositories, capped);", "null;"),
     _one("wait_activates_no_lane", "wait", "perform queue.activate(array[queue.lane(p_user)]);", "null;"),
 ]
 SLOWER = [
