@@ -75,7 +75,7 @@ def drain(url: str, jobs: int, *, count: int = 1) -> float:
 
 
 def _check(connection: psycopg.Connection[dict[str, Any]]) -> None:
-    """Each completed job has one completion, and a claim's event for each attempt (a worker that ends gives jobs back)."""
+    """Each completed job has one completion, and a claim for each attempt (a worker that ends gives jobs back)."""
     row = connection.execute(
         "select count(*) as wrong from (select j.id from public.indexing_jobs j"
         "  left join public.indexing_job_events e on e.job_id = j.id"
