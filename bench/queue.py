@@ -13,7 +13,7 @@ from rich.console import Console
 from bench import _peers
 from bench._plot import bars
 from bench._queue import ours, raw
-from bench._queue.fill import fill
+from bench._queue.fill import clear, fill, fill_busy, pause_type
 from bench._queue.server import Server, own_server
 from worker.database.connect import connect
 
@@ -112,11 +112,15 @@ def _pickup(server: Server, jobs: int, polled: int) -> dict[str, float]:
 
 
 def _backlogs(server: Server, jobs: int, more: int, *, quick: bool) -> dict[str, float]:
-    """The drain rate beside a million rows more, as a share of the rate without them, rounds interleaved."""
+    """The drain rate beside a million rows more, as a share of the rate without them, rounds interleaved.
+
+    Both begin right after a checkpoint, so that both pay for the first change of each page.
+    """
     kinds: dict[str, Callable[[str], None]] = {
         "queued": lambda url: fill(url, more, TYPE),
         "not due": lambda url: fill(url, more, TYPE, hold="time", delay_seconds=3600),
-        "of a paused type": lambda url: _paused(url, more),
+        "of a paused type": lambda url: fill(url, more, pause_type(url)),
+        "of busy repositories": lambda url: fill_busy(url, more, TYPE),
     }
     if quick:
         kinds = {"queued": kinds["queued"]}
@@ -124,32 +128,23 @@ def _backlogs(server: Server, jobs: int, more: int, *, quick: bool) -> dict[str,
     for name, add in kinds.items():
         with server.database() as full:
             _timed(f"a million {name}", lambda add=add, full=full: add(full))
-            if name != "queued":
-                fill(full, jobs, TYPE)
-            server.settle()
             empty, beside = [], []
             for number in range(3):
-                empty.append(_timed(f"empty {number}", lambda: _ours(server, jobs)))
-                if name != "queued" and number:
+                empty.append(_timed(f"empty {number}", lambda: _alone(server, jobs)))
+                clear(full)
+                if name != "queued":
                     fill(full, jobs, TYPE)
                 server.settle()
-                beside.append(_timed(f"full {number}", lambda full=full: _again(full, jobs)))
+                beside.append(_timed(f"beside {number}", lambda full=full: ours.drain(full, jobs)))
         shares[name] = round(median(beside) / median(empty), 3)
     return shares
 
 
-def _again(url: str, jobs: int) -> float:
-    """Drain `jobs` more of what is there."""
-    with connect(url, name="bench") as connection:
-        connection.execute("delete from public.indexing_jobs where status = 'completed'")
-        connection.execute("vacuum public.indexing_jobs")
-    return ours.drain(url, jobs)
-
-
-def _paused(url: str, jobs: int) -> None:
-    fill(url, jobs, "bench_paused")
-    with connect(url, name="bench") as connection:
-        connection.execute("select queue.set_paused('bench_paused', true)")
+def _alone(server: Server, jobs: int) -> float:
+    with server.database() as url:
+        fill(url, jobs, TYPE)
+        server.settle()
+        return ours.drain(url, jobs)
 
 
 def _idle(server: Server, seconds: float) -> dict[str, float]:

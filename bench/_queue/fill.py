@@ -19,7 +19,8 @@ from generate_series(1, %(repositories)s) n"""
 
 _JOBS = """
 with repository as (
-    select id, user_id, row_number() over (order by id) - 1 as n from public.repositories
+    select id, user_id, row_number() over (order by id) - 1 as n from public.repositories r
+    where %(busy)s = exists (select from queue.running b where b.repository_id = r.id)
 ), many as materialized (
     -- Ids in order of arrival, as the program makes them.
     select (lpad(to_hex((extract(epoch from clock_timestamp()) * 1000)::bigint), 12, '0') || '7'
@@ -52,11 +53,26 @@ _TIDY: tuple[LiteralString, ...] = (
 )
 
 
-def fill(url: str, jobs: int, job_type: str, *, hold: str | None = None, delay_seconds: float = 0) -> None:
-    """Queue no-op jobs, spread over tenants and repositories, each with its enqueue event; freshly vacuumed."""
+# Running jobs of a worker that lives for ever.
+_BUSY = """
+with worker as (
+    insert into public.workers (id, hostname, pid, version, slots, last_seen_at)
+    values (gen_random_uuid(), 'bench', 1, '0', 1, now() + interval '1 day') returning id
+)
+insert into queue.running (token, job_id, worker_id, user_id, repository_id, claimed_at)
+select nextval('public.lease_tokens'), gen_random_uuid(), w.id, r.user_id, r.id, now()
+from worker w cross join (select id, user_id from public.repositories order by id limit %(repositories)s / 10) r"""
+
+
+def fill(
+    url: str, jobs: int, job_type: str, *, hold: str | None = None, delay_seconds: float = 0, busy: bool = False
+) -> None:
+    """Queue no-op jobs, spread over tenants and repositories (those where a job runs, or all others), each with its
+    enqueue event; freshly vacuumed.
+    """
     facts = {
         "tenants": TENANTS, "repositories": REPOSITORIES, "jobs": jobs, "type": job_type, "hold": hold,
-        "delay": delay_seconds,
+        "delay": delay_seconds, "busy": busy,
     }  # fmt: skip
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("set synchronous_commit to off")
@@ -66,5 +82,28 @@ def fill(url: str, jobs: int, job_type: str, *, hold: str | None = None, delay_s
         connection.execute(_JOBS, facts)
         connection.execute(_QUEUED, facts)
         connection.execute(_LANES)
+        for statement in _TIDY:
+            connection.execute(statement)
+
+
+def pause_type(url: str) -> str:
+    """Pause a job type, and answer its name."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("select queue.set_paused('bench_paused', true)")
+    return "bench_paused"
+
+
+def fill_busy(url: str, jobs: int, job_type: str) -> None:
+    """Queue jobs of repositories where a job runs that does not end; they have been put aside."""
+    fill(url, 1, "bench_paused")  # tenants and repositories
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(_BUSY, {"repositories": REPOSITORIES})
+    fill(url, jobs, job_type, hold="repository", busy=True)
+
+
+def clear(url: str) -> None:
+    """Take away what is completed."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("delete from public.indexing_jobs where status = 'completed'")
         for statement in _TIDY:
             connection.execute(statement)

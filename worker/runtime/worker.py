@@ -155,7 +155,9 @@ class Worker:
         try:
             children = await self._claim_children(worker_id)
             light = await self._claim_for(worker_id, self._inline_types, self.inline.room)
-            self.inline.start(light)
+            if light:
+                self.inline.start(light)
+                await asyncio.sleep(0)  # they begin before we ask for more
         except DATABASE_TROUBLE as failure:
             self._log.warning("cannot claim", reason=str(failure))
             self.wake.soon()
