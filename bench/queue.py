@@ -2,8 +2,10 @@
 and two peers, in the same run and on the same server, in interleaved rounds.
 """
 
+import contextlib
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -27,9 +29,9 @@ def run(quick: bool, args: list[str]) -> dict[str, Any]:
     with own_server() as server:
         drains = _drains(server, jobs, rounds, procrastinate_jobs=3_000 if quick else jobs)
         two = _timed("two workers", lambda: _ours(server, jobs, count=2))
-        pickup = _pickup(server, 150 if quick else 500, 15 if quick else 60)
+        pickup = _pickup(server, 120 if quick else 500, 12 if quick else 60)
         backlogs = _backlogs(server, jobs, 1_000_000, quick=quick)
-        idle = _idle(server, 25 if quick else 60)
+        idle = _timed("idle", lambda: _idle(server, 13 if quick else 60))
         heartbeat = _heartbeat(server)
     figures = {name: round(median(values)) for name, values in drains.items() if values}
     if args:
@@ -100,15 +102,29 @@ def _pickup(server: Server, jobs: int, polled: int) -> dict[str, float]:
             return ours.pickup(url, count, job_type, pause, **settings)
 
     listening = _timed("pickup, listening", lambda: measure("bench_pickup", jobs, ours.PAUSE_SECONDS))
-    child = _timed("pickup, child", lambda: measure("bench_pickup_child", jobs // 3, (0.15, 0.25)))
+    child = _timed("pickup, child", lambda: measure("bench_pickup_child", jobs // 3, (0.08, 0.12)))
     polling = _timed("pickup, polling", lambda: measure("bench_pickup", polled, (0.05, 0.35), WORKER_LISTEN="false"))
+    with server.database() as url:
+        floor = raw.listen_pickup(url, jobs)
     return {
         "listen_p50": _percentile(listening, 50),
         "listen_p95": _percentile(listening, 95),
         "child_p50": _percentile(child, 50),
         "child_p95": _percentile(child, 95),
         "poll_p50": _percentile(polling, 50),
+        # What this machine allows, and what the peers reach on it, listening and inline.
+        "raw_listen_p50": _percentile(floor, 50),
+        **_peers_pickup(server, jobs),
     }
+
+
+def _peers_pickup(server: Server, jobs: int) -> dict[str, float]:
+    shown: dict[str, float] = {}
+    for peer in _peers.PEERS:
+        with server.database(migrated=False) as url, contextlib.suppress(_peers.PeersUnavailable, _peers.PeerFailed):
+            took = sorted(_timed(f"pickup, {peer}", lambda peer=peer, url=url: _peers.pickup(peer, url, jobs)))
+            shown |= {f"{peer}_p50": _percentile(took, 50), f"{peer}_p95": _percentile(took, 95)}
+    return shown
 
 
 def _backlogs(server: Server, jobs: int, more: int, *, quick: bool) -> dict[str, float]:
@@ -128,15 +144,16 @@ def _backlogs(server: Server, jobs: int, more: int, *, quick: bool) -> dict[str,
     for name, add in kinds.items():
         with server.database() as full:
             _timed(f"a million {name}", lambda add=add, full=full: add(full))
-            empty, beside = [], []
-            for number in range(3):
-                empty.append(_timed(f"empty {number}", lambda: _alone(server, jobs)))
+            ratios = []
+            for number in range(3 if quick else 5):
+                empty = _timed(f"empty {number}", lambda: _alone(server, jobs))
                 clear(full)
                 if name != "queued":
                     fill(full, jobs, TYPE)
                 server.settle()
-                beside.append(_timed(f"beside {number}", lambda full=full: ours.drain(full, jobs)))
-        shares[name] = round(median(beside) / median(empty), 3)
+                beside = _timed(f"beside {number}", lambda full=full: ours.drain(full, jobs))
+                ratios.append(beside / empty)
+        shares[name] = round(median(ratios), 3)
     return shares
 
 
@@ -148,10 +165,15 @@ def _alone(server: Server, jobs: int) -> float:
 
 
 def _idle(server: Server, seconds: float) -> dict[str, float]:
-    with server.database() as url:
-        listen = _timed("idle, listening", lambda: ours.idle_calls_a_second(url, seconds))
-        poll = _timed("idle, polling", lambda: ours.idle_calls_a_second(url, seconds, WORKER_LISTEN="false"))
-    return {"listen": round(listen, 3), "poll": round(poll, 3)}
+    """Both at once, each on a database of its own: idle workers are not in each other's way."""
+
+    def measure(**settings: str) -> float:
+        with server.database() as url:
+            return round(ours.idle_calls_a_second(url, seconds, **settings), 3)
+
+    with ThreadPoolExecutor() as threads:
+        listen, poll = threads.submit(measure), threads.submit(measure, WORKER_LISTEN="false")
+        return {"listen": listen.result(), "poll": poll.result()}
 
 
 def _heartbeat(server: Server) -> float:

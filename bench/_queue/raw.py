@@ -3,9 +3,9 @@
 No tenants' turns, no repositories looked at, no types, no worker: SKIP LOCKED, the rows and both events.
 """
 
+import random
 import time
 import uuid
-from statistics import median
 
 import psycopg
 
@@ -68,15 +68,17 @@ def drain(url: str, jobs: int, batch: int = 500) -> float:
     return jobs / seconds
 
 
-def listen_pickup(url: str, times: int) -> float:
-    """The raw limit of a pickup: from NOTIFY's commit to the listener's wake-up, the median in milliseconds."""
+def listen_pickup(url: str, times: int) -> list[float]:
+    """The limit of a pickup: milliseconds from a NOTIFY's statement to the listener's wake-up, sorted, with the pauses
+    of a real pickup between two: processors that have gone to sleep are a large part of it.
+    """
     took: list[float] = []
     with psycopg.connect(url, autocommit=True) as hears, psycopg.connect(url, autocommit=True) as tells:
         hears.execute("listen bench")
         for _ in range(times):
-            tells.execute("notify bench")
             sent = time.perf_counter()
+            tells.execute("notify bench")
             for _message in hears.notifies(stop_after=1):
                 took.append((time.perf_counter() - sent) * 1000)
-            time.sleep(0.002)
-    return median(took)
+            time.sleep(random.uniform(0.01, 0.04))
+    return sorted(took)

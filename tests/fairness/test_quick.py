@@ -19,7 +19,7 @@ def ways(line: Line) -> tuple[int, int]:
 
 def is_awake(line: Line, tenant: uuid.UUID) -> bool:
     """Whether claims look at the tenant's lane."""
-    return line.count("select active from queue_lanes where user_id = %s", tenant)
+    return line.count("select active::int from queue_lanes where user_id = %s", tenant) == 1
 
 
 @pytest.fixture(autouse=True)
