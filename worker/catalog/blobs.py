@@ -15,8 +15,11 @@ BlobKey = tuple[bytes, int]
 """(oid, language number): what names a blob within a scope."""
 
 
-SymbolRow = tuple[int, int, int, str | None, str, str, str | None]
-"""A definition: line, end line, kind number, parent, name, qualified name, signature."""
+SymbolRow = tuple[int, int, int, str | None, str, str, str | None, str | None]
+"""A definition: line, end line, kind number, parent, name, qualified name, signature, documentation's first line."""
+
+ImportRow = tuple[int, str, Sequence[str]]
+"""A line that brings names in: line, module, names."""
 
 ReferenceRow = tuple[int, str, Sequence[int]]
 """All lines of one blob that refer to one name: kind number, name, lines."""
@@ -37,6 +40,7 @@ class NewBlob:
     note: str | None = None
     symbols: Sequence[SymbolRow] = ()
     references: Sequence[ReferenceRow] = ()
+    imports: Sequence[ImportRow] = ()
 
 
 POISON = 9
@@ -65,7 +69,8 @@ on conflict (scope, oid, lang) do update set
     where blobs.parser_version < excluded.parser_version
 returning id, oid, lang, (xmax <> 0) as replaced"""
 _COPY_SYMBOLS = """
-copy idx.symbols (blob_id, line, end_line, kind, parent, name, qualname, signature) from stdin"""
+copy idx.symbols (blob_id, line, end_line, kind, parent, name, qualname, signature, doc) from stdin"""
+_COPY_IMPORTS = "copy idx.imports (blob_id, line, module, names) from stdin"
 _COPY_REFS = "copy idx.refs (blob_id, kind, name, lines) from stdin"
 
 
@@ -125,6 +130,7 @@ def _store(connection: Connection, scope: int, parser_version: int, blobs: Seque
     if replaced:
         connection.execute("delete from idx.symbols where blob_id = any (%s)", (replaced,))
         connection.execute("delete from idx.refs where blob_id = any (%s)", (replaced,))
+        connection.execute("delete from idx.imports where blob_id = any (%s)", (replaced,))
     _copy_records(connection, [(won[blob.oid, blob.lang], blob) for blob in blobs if (blob.oid, blob.lang) in won])
 
 
@@ -138,6 +144,11 @@ def _copy_records(connection: Connection, blobs: Sequence[tuple[int, NewBlob]]) 
             for kind, name, lines in blob.references:
                 # As text: psycopg's array dumper would cost four times the rest of the row.
                 copy.write_row((blob_id, kind, name, "{" + ",".join(map(str, lines)) + "}"))
+    if any(blob.imports for _, blob in blobs):
+        with connection.cursor() as cursor, cursor.copy(_COPY_IMPORTS) as copy:
+            for blob_id, blob in blobs:
+                for line, module, names in blob.imports:
+                    copy.write_row((blob_id, line, module, list(names)))
 
 
 def _chunks(keys: Iterable[BlobKey], size: int) -> Iterable[list[BlobKey]]:

@@ -73,8 +73,9 @@ def _new_blob(extract: Extract) -> NewBlob:
         line_count=extract.line_count,
         content=extract.content,
         note=extract.reason,
-        symbols=[(s.line, s.end_line, int(s.kind), s.parent, s.name, s.qualname, s.signature) for s in extract.symbols],
+        symbols=[(s.line, s.end_line, int(s.kind), *s[3:]) for s in extract.symbols],
         references=[(int(r.kind), r.name, r.lines) for r in extract.references],
+        imports=[(i.line, i.module, i.names) for i in extract.imports],
     )
 
 

@@ -31,6 +31,22 @@ _SOURCES: dict[Language, tuple[str, str, tuple[str, ...]]] = {
     Language.GO: ("tree_sitter_go", "language", ("go",)),
     Language.RUST: ("tree_sitter_rust", "language", ("rust",)),
     Language.JAVA: ("tree_sitter_java", "language", ("java",)),
+    Language.C: ("tree_sitter_c", "language", ("c",)),
+    Language.CPP: ("tree_sitter_cpp", "language", ("c", "cpp")),
+    Language.CSHARP: ("tree_sitter_c_sharp", "language", ("csharp",)),
+    Language.RUBY: ("tree_sitter_ruby", "language", ("ruby",)),
+    Language.PHP: ("tree_sitter_php", "language_php", ("php",)),
+    Language.SCALA: ("tree_sitter_scala", "language", ("scala",)),
+    Language.KOTLIN: ("tree_sitter_kotlin", "language", ("kotlin",)),
+    Language.SWIFT: ("tree_sitter_swift", "language", ("swift",)),
+    Language.LUA: ("tree_sitter_lua", "language", ("lua",)),
+    Language.ELIXIR: ("tree_sitter_elixir", "language", ("elixir",)),
+    Language.BASH: ("tree_sitter_bash", "language", ("bash",)),
+    Language.SQL: ("tree_sitter_sql", "language", ("sql",)),
+    Language.MARKDOWN: ("tree_sitter_markdown", "language", ("markdown",)),
+    Language.YAML: ("tree_sitter_yaml", "language", ("yaml",)),
+    Language.TOML: ("tree_sitter_toml", "language", ("toml",)),
+    Language.JSON: ("tree_sitter_json", "language", ("json",)),
 }
 
 

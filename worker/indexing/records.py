@@ -25,6 +25,9 @@ class SymbolKind(IntEnum):
     STRUCT = 11
     TRAIT = 12
     FIELD = 13
+    HEADING = 14
+    KEY = 15
+    NAMESPACE = 16
 
 
 class ReferenceKind(IntEnum):
@@ -36,7 +39,9 @@ class ReferenceKind(IntEnum):
 
 
 class Symbol(NamedTuple):
-    """A definition. Lines count from 1; `line` is the name's; `parent` is the enclosing definition's qualname."""
+    """A definition. Lines count from 1; `line` is the name's; `parent` is the enclosing definition's qualname; `doc` is
+    its documentation's first line.
+    """
 
     line: int
     end_line: int
@@ -45,6 +50,7 @@ class Symbol(NamedTuple):
     name: str
     qualname: str
     signature: str | None
+    doc: str | None = None
 
 
 class Reference(NamedTuple):
@@ -53,6 +59,16 @@ class Reference(NamedTuple):
     kind: ReferenceKind
     name: str
     lines: tuple[int, ...]
+
+
+class Import(NamedTuple):
+    """A line that brings names of another module in. `module` as the language writes it (Python's leading dots, the
+    quotes or angle brackets of C included); `names` are those taken from it, "*" for all.
+    """
+
+    line: int
+    module: str
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,3 +96,4 @@ class Extract:
     symbols: tuple[Symbol, ...]
     references: tuple[Reference, ...]
     reason: str | None
+    imports: tuple[Import, ...] = ()

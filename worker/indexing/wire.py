@@ -10,7 +10,7 @@ from typing import Any
 
 from worker.indexing.classify import Skip
 from worker.indexing.languages import Language
-from worker.indexing.records import Extract, Reference, ReferenceKind, Symbol, SymbolKind, Task
+from worker.indexing.records import Extract, Import, Reference, ReferenceKind, Symbol, SymbolKind, Task
 
 LENGTH = struct.Struct("!I")
 _KINDS = {int(kind): kind for kind in SymbolKind}
@@ -42,16 +42,17 @@ def pack_extract(extract: Extract) -> bytes:
             extract.sha256,
             extract.tokens,
             extract.line_count,
-            [(s.line, s.end_line, int(s.kind), s.parent, s.name, s.qualname, s.signature) for s in extract.symbols],
+            [(s.line, s.end_line, int(s.kind), *s[3:]) for s in extract.symbols],
             [(int(r.kind), r.name, r.lines) for r in extract.references],
             extract.reason,
+            [tuple(i) for i in extract.imports],
         )
     )
 
 
 def unpack_extract(body: bytes, task: Task) -> Extract:
     """The extract of a task, its content decoded from the task's."""
-    skip, sha256, tokens, line_count, symbols, references, reason = marshal.loads(body)  # noqa: S302
+    skip, sha256, tokens, line_count, symbols, references, reason, imports = marshal.loads(body)  # noqa: S302
     return Extract(
         oid=task.oid,
         lang=task.lang,
@@ -64,4 +65,5 @@ def unpack_extract(body: bytes, task: Task) -> Extract:
         symbols=tuple([Symbol(line, end, _KINDS[kind], *rest) for line, end, kind, *rest in symbols]),
         references=tuple([Reference(_USES[kind], name, lines) for kind, name, lines in references]),
         reason=reason,
+        imports=tuple([Import(*row) for row in imports]),
     )
