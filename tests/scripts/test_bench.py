@@ -1,6 +1,7 @@
 """The frame of the benchmarks."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -35,3 +36,19 @@ def test_an_unknown_name_is_answered_with_the_list(arguments: tuple[str, ...]) -
     done = bench(*arguments)
     assert done.returncode == 2
     assert ", ".join(benchmarks()) in done.stderr
+
+
+@pytest.mark.skipif(shutil.which("ctags") is None, reason="universal-ctags is not installed: scripts/setup-test-tools")
+def test_definitions_are_compared_with_ctags(tmp_path: Path) -> None:
+    """Both sides are counted by language; what ctags lacks is named with its place."""
+    (tmp_path / "one.py").write_text("class A:\n    def b(self): ...\n\n\nx = 1\n", encoding="utf-8")
+    (tmp_path / "one.go").write_text("package one\n\nfunc f() { type T struct{} }\n", encoding="utf-8")
+    done = bench("definitions", "--repo", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert [(row["language"], row["ctags"], row["ours"], row["both"]) for row in result["languages"]] == [
+        ("python", 2, 2, 2),
+        ("go", 1, 2, 1),
+    ]
+    assert [(row["side"], row["count"]) for row in result["classes"]] == [("extra", 1)]
+    assert result["classes"][0]["examples"].startswith("one.go:3 T:")
