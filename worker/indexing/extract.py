@@ -11,11 +11,12 @@ import hashlib
 from worker.indexing.classify import Skip, classify_content
 from worker.indexing.definitions import definitions
 from worker.indexing.grammars import ParsingStopped, grammar_of, parse
-from worker.indexing.records import Extract, Reference, Symbol, Task
+from worker.indexing.imports import imports
+from worker.indexing.records import Extract, Import, Reference, Symbol, Task
 from worker.indexing.references import references
 from worker.indexing.tokens import count_tokens
 
-Records = tuple[tuple[Symbol, ...], tuple[Reference, ...], str | None]
+Records = tuple[tuple[Symbol, ...], tuple[Reference, ...], tuple[Import, ...], str | None]
 NOT_PARSED = "Not parsed: the parser took too long; the text is searchable, its symbols are not known."
 
 
@@ -26,7 +27,7 @@ def extract(task: Task, *, parse_it: bool = True) -> Extract:
     if skip is not Skip.NONE:
         return Extract(task.oid, task.lang, skip, len(task.content), digest, 0, 0, None, (), (), None)
     text = task.content.decode("utf-8", "replace")
-    symbols, uses, reason = _records(task) if parse_it else ((), (), NOT_PARSED)
+    symbols, uses, brought_in, reason = _records(task) if parse_it else ((), (), (), NOT_PARSED)
     return Extract(
         oid=task.oid,
         lang=task.lang,
@@ -39,21 +40,23 @@ def extract(task: Task, *, parse_it: bool = True) -> Extract:
         symbols=symbols,
         references=uses,
         reason=reason,
+        imports=brought_in,
     )
 
 
 def _records(task: Task) -> Records:
-    """Symbols, references, and a sentence where some are missing."""
+    """Symbols, references, imports, and a sentence where some are missing."""
     grammar = grammar_of(task.lang)
     if grammar is None:
-        return (), (), None
+        return (), (), (), None
     try:
         matches = parse(grammar, task.content)
     except ParsingStopped:
-        return (), (), NOT_PARSED
+        return (), (), (), NOT_PARSED
     defined = definitions(task.content, matches)
     used = references(task.content, task.lang, matches, defined.name_starts)
-    return defined.symbols, used.references, _left_out(defined.left_out, used.left_out)
+    brought_in = imports(task.content, task.lang, matches)
+    return defined.symbols, used.references, brought_in, _left_out(defined.left_out, used.left_out)
 
 
 def _left_out(symbols: int, names: int) -> str | None:

@@ -3,8 +3,9 @@
 The queries in queries/*.scm are this project's own. Those that ship with the grammars name methods, constants, enums,
 interfaces and most uses of types wrongly or not at all, and their comment patterns cost time. Captures mean:
 `@definition.<kind>` a whole definition and `@name` its name; `@scope` the same for what is no symbol (a Rust impl);
-`@parent` the type a definition belongs to without being inside it; `@reference.<use>` a used name, where
-`capitalised` stands for names that only count when they begin with a capital letter.
+`@parent` the type a definition belongs to without being inside it; `@import` a statement that may bring other modules
+in (queries/imports/); `@reference.<use>` a used name, where `capitalised` stands for names that only count when they
+begin with a capital letter.
 No text predicates: they need Python calls and the text of a tree that was parsed from a callable, which is not kept.
 """
 
@@ -24,24 +25,32 @@ Matches = list[tuple[int, dict[str, list[tree_sitter.Node]]]]
 
 # Package, function that gives the grammar, query files.
 _SOURCES: dict[Language, tuple[str, str, tuple[str, ...]]] = {
-    Language.PYTHON: ("tree_sitter_python", "language", ("python",)),
-    Language.JAVASCRIPT: ("tree_sitter_javascript", "language", ("ecmascript", "javascript", "jsx")),
-    Language.TYPESCRIPT: ("tree_sitter_typescript", "language_typescript", ("ecmascript", "typescript")),
-    Language.TSX: ("tree_sitter_typescript", "language_tsx", ("ecmascript", "typescript", "jsx")),
-    Language.GO: ("tree_sitter_go", "language", ("go",)),
-    Language.RUST: ("tree_sitter_rust", "language", ("rust",)),
-    Language.JAVA: ("tree_sitter_java", "language", ("java",)),
-    Language.C: ("tree_sitter_c", "language", ("c",)),
-    Language.CPP: ("tree_sitter_cpp", "language", ("c", "cpp")),
-    Language.CSHARP: ("tree_sitter_c_sharp", "language", ("csharp",)),
-    Language.RUBY: ("tree_sitter_ruby", "language", ("ruby",)),
-    Language.PHP: ("tree_sitter_php", "language_php", ("php",)),
-    Language.SCALA: ("tree_sitter_scala", "language", ("scala",)),
-    Language.KOTLIN: ("tree_sitter_kotlin", "language", ("kotlin",)),
-    Language.SWIFT: ("tree_sitter_swift", "language", ("swift",)),
-    Language.LUA: ("tree_sitter_lua", "language", ("lua",)),
-    Language.ELIXIR: ("tree_sitter_elixir", "language", ("elixir",)),
-    Language.BASH: ("tree_sitter_bash", "language", ("bash",)),
+    Language.PYTHON: ("tree_sitter_python", "language", ("python", "imports/python")),
+    Language.JAVASCRIPT: (
+        "tree_sitter_javascript",
+        "language",
+        ("ecmascript", "javascript", "jsx", "imports/ecmascript"),
+    ),
+    Language.TYPESCRIPT: (
+        "tree_sitter_typescript",
+        "language_typescript",
+        ("ecmascript", "typescript", "imports/ecmascript"),
+    ),
+    Language.TSX: ("tree_sitter_typescript", "language_tsx", ("ecmascript", "typescript", "jsx", "imports/ecmascript")),
+    Language.GO: ("tree_sitter_go", "language", ("go", "imports/go")),
+    Language.RUST: ("tree_sitter_rust", "language", ("rust", "imports/rust")),
+    Language.JAVA: ("tree_sitter_java", "language", ("java", "imports/java")),
+    Language.C: ("tree_sitter_c", "language", ("c", "imports/c")),
+    Language.CPP: ("tree_sitter_cpp", "language", ("c", "cpp", "imports/c")),
+    Language.CSHARP: ("tree_sitter_c_sharp", "language", ("csharp", "imports/csharp")),
+    Language.RUBY: ("tree_sitter_ruby", "language", ("ruby", "imports/ruby")),
+    Language.PHP: ("tree_sitter_php", "language_php", ("php", "imports/php")),
+    Language.SCALA: ("tree_sitter_scala", "language", ("scala", "imports/scala")),
+    Language.KOTLIN: ("tree_sitter_kotlin", "language", ("kotlin", "imports/kotlin")),
+    Language.SWIFT: ("tree_sitter_swift", "language", ("swift", "imports/swift")),
+    Language.LUA: ("tree_sitter_lua", "language", ("lua", "imports/lua")),
+    Language.ELIXIR: ("tree_sitter_elixir", "language", ("elixir", "imports/elixir")),
+    Language.BASH: ("tree_sitter_bash", "language", ("bash", "imports/bash")),
     Language.SQL: ("tree_sitter_sql", "language", ("sql",)),
     Language.MARKDOWN: ("tree_sitter_markdown", "language", ("markdown",)),
     Language.YAML: ("tree_sitter_yaml", "language", ("yaml",)),

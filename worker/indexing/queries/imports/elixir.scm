@@ -1,0 +1,1 @@
+(call target: (identifier) (arguments . [(alias) (dot)])) @import

@@ -1,0 +1,1 @@
+(call method: (identifier) arguments: (argument_list . (string))) @import
