@@ -18,6 +18,24 @@ from worker.handlers.payloads import IndexPayload
 from worker.job import Job, new_job_id
 from worker.settings import Settings
 
+_OF_BLOBS = """
+select f.path, t.* from idx.files f join idx.{} t on t.blob_id = f.blob_id
+where f.repo_no = %(repo_no)s and f.branch_no = %(branch_no)s"""
+_WITHOUT_NUMBERS = """
+select (to_jsonb(x) - array['blob_id', 'repo_no', 'branch_no'])::text as row from ({}) x"""
+_FILES = """
+select f.path, f.mode, coalesce(nullif(f.skip, 0), b.skip) as skip, encode(b.oid, 'hex') as oid, b.lang,
+       b.parser_version, case when b.lang >= 0 then b.size end as size, b.sha256, b.tokens, b.line_count,
+       b.symbol_count, b.ref_count, b.note, b.content
+from idx.files f join idx.blobs b on b.id = f.blob_id
+where f.repo_no = %(repo_no)s and f.branch_no = %(branch_no)s"""
+_EDGES = "select * from idx.import_edges where repo_no = %(repo_no)s and branch_no = %(branch_no)s"
+_ROWS = {
+    "files": _WITHOUT_NUMBERS.format(_FILES),
+    "import_edges": _WITHOUT_NUMBERS.format(_EDGES),
+    **{table: _WITHOUT_NUMBERS.format(_OF_BLOBS.format(table)) for table in ("symbols", "refs", "imports")},
+}
+
 
 class InProcess:
     """A JobContext without a child process: real database, real git, real extractors."""
@@ -100,6 +118,22 @@ class Indexer:
             (repository_id,),
         )
         return [tuple(str(value) for value in row.values()) for row in rows]
+
+    def rows(self, repository_id: uuid.UUID, branch: str) -> dict[str, list[tuple[Any, ...]]]:
+        """Everything stored of a branch but the numbers of its rows, by table."""
+        one = self.db.execute(
+            """
+            select r.repo_no, b.branch_no, b.commit, b.parser_version
+            from repositories r join repository_branches b on b.repository_id = r.id
+            where r.id = %s and b.name = %s""",
+            (repository_id, branch),
+        ).fetchone()
+        assert one is not None
+        where = {"repo_no": one["repo_no"], "branch_no": one["branch_no"]}
+        found = {"branch": [(one["commit"], one["parser_version"])]}
+        for table, query in _ROWS.items():
+            found[table] = sorted(tuple(map(str, row.values())) for row in self.db.execute(query, where))
+        return found
 
     def written_since(self, transaction: int) -> int:
         """Rows of schema idx written by transactions from this one on."""

@@ -22,6 +22,8 @@ from worker.indexing.languages import Language, language_of
         ("cmd/main.go", Language.GO),
         ("src/lib.rs", Language.RUST),
         ("A.JAVA", Language.JAVA),
+        ("style.scss", Language.CSS),
+        ("index.html", Language.HTML),
         ("README", Language.TEXT),
         ("py", Language.TEXT),
         (".py", Language.TEXT),

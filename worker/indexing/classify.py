@@ -1,7 +1,14 @@
-"""What is not read, and why: every file left out keeps a row with one of these reasons."""
+"""What is not read, and why: every file left out keeps a row with one of these reasons.
+
+A content is stored once for all paths that hold it in one language. So what a path alone says is decided by its entry,
+and what is decided by content may depend on nothing else but the language: a file that is renamed must not be read
+otherwise than one that had its name from the start.
+"""
 
 import re
 from enum import IntEnum
+
+from worker.indexing.languages import Language, language_of
 
 
 class Skip(IntEnum):
@@ -30,15 +37,16 @@ _CONTROL = bytes(set(range(0x20)) - set(b"\t\n\r\f\b\x1b\x1a")) + b"\x7f"
 _MAX_CONTROL_SHARE = 0.05
 _BINARY_STARTS = (b"%PDF-", b"\xff\xfe", b"\xfe\xff", b"!<arch>\n", b"GIF8")
 
-_MINIFIABLE = ("js", "mjs", "cjs", "jsx", "ts", "css", "scss", "less", "svg", "html", "htm", "json")
-_CODE = ("js", "mjs", "cjs", "css")
+# Average bytes a line that nobody writes; what holds data must be large as well.
+_CODE = (Language.JAVASCRIPT, Language.CSS)
+_DATA = (Language.TYPESCRIPT, Language.TSX, Language.HTML, Language.JSON)
+_MINIFIED_NAME = re.compile(r"[.-]min\.(?:js|mjs|cjs|css)$", re.IGNORECASE)
 _LOCK_FILES = frozenset(
     """
     package-lock.json npm-shrinkwrap.json yarn.lock pnpm-lock.yaml bun.lock deno.lock composer.lock poetry.lock uv.lock
     pdm.lock Pipfile.lock Gemfile.lock Cargo.lock go.sum flake.lock mix.lock pubspec.lock Podfile.lock
     """.split()  # noqa: SIM905
 )
-_PROSE = ("md", "markdown", "rst", "txt", "adoc", "org")
 _COMMENT = re.compile(rb"^[ \t]*(?://|#|/\*|\*|--|;|<!--|%|\"\"\"|REM )[^\n]*", re.MULTILINE)
 _GENERATED = re.compile(
     rb"""(?<![\w`"'.])@generated\b(?![`"'])
@@ -57,6 +65,11 @@ def classify_entry(path: str, mode: int, size: int | None, *, max_file_bytes: in
         return Skip.SUBMODULE
     if mode == _MODE_SYMLINK:
         return Skip.SYMLINK
+    name = path.rpartition("/")[2]
+    if name in _LOCK_FILES or (name.endswith(".map") and name.count(".") > 1):
+        return Skip.GENERATED
+    if _MINIFIED_NAME.search(name):
+        return Skip.MINIFIED
     if size is not None and size > max_file_bytes:
         return Skip.TOO_LARGE
     return Skip.NONE
@@ -68,11 +81,10 @@ def classify_content(path: str, content: bytes) -> Skip:
         return Skip.LFS_POINTER
     if _is_binary(content):
         return Skip.BINARY
-    name = path.rpartition("/")[2]
-    suffix = name.rpartition(".")[2].lower()
-    if _is_generated(name, suffix, content):
+    language = language_of(path)
+    if _is_generated(language, content):
         return Skip.GENERATED
-    if _is_minified(name, suffix, content):
+    if _is_minified(language, content):
         return Skip.MINIFIED
     return Skip.NONE
 
@@ -85,21 +97,17 @@ def _is_binary(content: bytes) -> bool:
     return control > len(head) * _MAX_CONTROL_SHARE
 
 
-def _is_generated(name: str, suffix: str, content: bytes) -> bool:
-    """Lock files, source maps, and files whose first comments say so."""
-    if name in _LOCK_FILES or (suffix == "map" and name.count(".") > 1):
-        return True
-    if suffix in _PROSE:
+def _is_generated(language: Language, content: bytes) -> bool:
+    """Files whose first comments say so; a heading of Markdown looks like a comment and is none."""
+    if language is Language.MARKDOWN:
         return False
     head = b"\n".join(_COMMENT.findall(content[:_MARKER_BYTES]))
     return _GENERATED.search(head) is not None
 
 
-def _is_minified(name: str, suffix: str, content: bytes) -> bool:
-    """Lines far longer than anybody writes; data files need to be large as well."""
-    if suffix not in _MINIFIABLE or len(content) < 1_000:
+def _is_minified(language: Language, content: bytes) -> bool:
+    """Lines far longer than anybody writes."""
+    if len(content) < 1_000:
         return False
     average = len(content) / (content.count(b"\n") + 1)
-    if suffix in _CODE:
-        return average > (100 if ".min." in name else 250)
-    return average > 1_000 and len(content) > 50_000
+    return (language in _CODE and average > 250) or (language in _DATA and average > 1_000 and len(content) > 50_000)

@@ -7,7 +7,7 @@ PARSER_VERSION = 2
 
 
 class Language(IntEnum):
-    """The rows of idx.languages. NONE stands for objects nobody read, TEXT for text without a grammar."""
+    """The rows of idx.languages. NONE stands for objects nobody read, TEXT for any other text."""
 
     NONE = -1
     TEXT = 0
@@ -34,6 +34,8 @@ class Language(IntEnum):
     YAML = 21
     TOML = 22
     JSON = 23
+    CSS = 24
+    HTML = 25
 
 
 _SUFFIXES: dict[Language, str] = {
@@ -61,6 +63,8 @@ _SUFFIXES: dict[Language, str] = {
     Language.YAML: "yaml yml",
     Language.TOML: "toml",
     Language.JSON: "json",
+    Language.CSS: "css scss less",
+    Language.HTML: "html htm svg",
 }
 _BY_SUFFIX: dict[str, Language] = {
     suffix: language for language, suffixes in _SUFFIXES.items() for suffix in suffixes.split()
