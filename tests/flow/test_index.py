@@ -47,7 +47,7 @@ def test_a_first_index_holds_files_symbols_references_tokens_and_usage(indexer, 
     row = db.execute("select * from repositories where id = %s", (repository_id,)).fetchone()
     assert (row["last_indexed_commit"], row["status"], row["sync_state"]) == (git.head, "ready", "ready")
     assert result["bytes_fetched"] > 0
-    assert set(result["seconds"]) == {"resolve", "fetch", "compare", "extract", "publish"}
+    assert set(result["seconds"]) == {"resolve", "fetch", "compare", "extract", "link", "publish"}
 
 
 def test_promise_9_a_repeated_push_writes_no_row_and_bills_nothing(indexer, repository):

@@ -1,7 +1,7 @@
 """full_index and incremental_update: one pipeline of named steps, because the stored tree decides what is new.
 
-resolve → fetch → compare → extract and store → publish. Each step takes what the last one found and hands on its own;
-publish is one transaction with usage and the job's completion, guarded by the lease token.
+resolve → fetch → compare → extract and store → link → publish. Each step takes what the last one found and hands on its
+own; publish is one transaction with usage and the job's completion, guarded by the lease token.
 """
 
 import hashlib
@@ -18,6 +18,7 @@ from worker.git.resolve import Tip, resolve_tip
 from worker.git.tree import TreeEntry, read_tree
 from worker.git.url import parse_repository_url
 from worker.handlers.index_extract import extract_and_store
+from worker.handlers.index_link import link
 from worker.handlers.index_publish import publish, publish_nothing_new
 from worker.handlers.index_run import Plan, Run, Target
 from worker.handlers.payloads import IndexPayload
@@ -48,8 +49,10 @@ def index(context: JobContext, payload: IndexPayload) -> Mapping[str, Any]:
             plan = _compare(run, target, git_dir)
         with run.phase("extract"):
             stored = extract_and_store(run, target, plan)
+        with run.phase("link"):
+            edges = link(run, target, plan, stored)
         with run.phase("publish"):
-            return publish(run, target, plan, stored, fetched)
+            return publish(run, target, plan, stored, edges, fetched)
 
 
 def _resolve(run: Run, payload: IndexPayload) -> Target:

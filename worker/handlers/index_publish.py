@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from worker.catalog.branches import PUBLIC_SCOPE
+from worker.catalog.edges import EdgeChanges, write_edges
 from worker.catalog.files import totals
 from worker.catalog.publish import PublishedFile, advance, bill_blobs, limit_transaction, write_paths
 from worker.errors import LeaseLost
@@ -18,7 +19,7 @@ SHARE_OF_LEASE = 0.45
 """No statement, lock or pause inside publish may last longer than this part of the lease."""
 
 
-def publish(run: Run, target: Target, plan: Plan, stored: Stored, fetched: int) -> dict[str, Any]:
+def publish(run: Run, target: Target, plan: Plan, stored: Stored, edges: EdgeChanges, fetched: int) -> dict[str, Any]:
     """One transaction, guarded by the lease token: paths, commit, usage, deliveries and the job's completion."""
     changes, connection, job = plan.changes, run.connection, run.context.job
     files = {
@@ -29,6 +30,7 @@ def publish(run: Run, target: Target, plan: Plan, stored: Stored, fetched: int) 
         limit_transaction(connection, run.settings.worker_lease_seconds * SHARE_OF_LEASE)
         hold(connection, job)
         write_paths(connection, target.repository, target.branch, write=files, remove=changes.remove)
+        write_edges(connection, target.repository.repo_no, target.branch.branch_no, edges)
         tokens = bill_blobs(connection, job.id, [file.blob_id for file in files.values()])
         record_tokens(connection, job, tokens, api_key_id=target.repository.api_key_id, tokenizer=TOKENIZER)
         _advance(run, target, size_bytes=sum(plan.sizes.values()))
