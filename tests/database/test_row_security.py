@@ -43,12 +43,20 @@ OWNED = (
        select r.repo_no, 1, 'secret.py', b.id, 33188 from public.repositories r, idx.blobs b""",
     """insert into idx.symbols (blob_id, line, end_line, kind, name, qualname)
        select id, 1, 1, 1, 'secret_function', 'secret_function' from idx.blobs""",
+    "insert into idx.refs (blob_id, kind, name, lines) select id, 0, 'secret_function', '{1}' from idx.blobs",
+    """insert into idx.import_edges (repo_no, branch_no, src, dst, module, line)
+       select repo_no, 1, 'other.py', 'secret.py', 'secret', 1 from public.repositories""",
 )
 
 # What a stranger would try: every function of schema public that a signed-in user may call.
 CALLS = {
     "search_code": "select * from public.search_code('secret_function', owner => %(user)s)",
     "search_symbols": "select * from public.search_symbols('secret_function', owner => %(user)s)",
+    "find_references": "select * from public.find_references('secret_function', owner => %(user)s)",
+    "find_callers": "select * from public.find_callers('secret_function', owner => %(user)s)",
+    "impact": "select * from public.impact('secret.py', owner => %(user)s)",
+    "outline": "select * from public.outline('secret.py', owner => %(user)s)",
+    "list_documents": "select * from public.list_documents(owner => %(user)s)",
 }
 
 FORBIDDEN = (
