@@ -19,11 +19,13 @@ _CALLABLES = frozenset({SymbolKind.FUNCTION, SymbolKind.METHOD})
 _TYPES = frozenset(
     {SymbolKind.CLASS, SymbolKind.INTERFACE, SymbolKind.TRAIT, SymbolKind.STRUCT, SymbolKind.ENUM, SymbolKind.TYPE}
 )
+_SPECIAL_CLASSES = frozenset({SymbolKind.INTERFACE, SymbolKind.ENUM})
 _NAMED_EXPRESSIONS = frozenset({"function_expression", "class"})
+_BODIES = frozenset({"function_body", "class_body", "enum_class_body", "do_block"})  # that have no field's name
 _RECEIVER = re.compile(rb"[\w$.]+")
 _MODIFIERS = re.compile(rb"(?:[\w\s]|\([\w ]*\)\s)*")  # `export async`, `pub(crate)`
 _OPENING = re.compile(r"(?:\{|=>|=|:|\(|;|,|\s)+$")
-_IMPORTED = re.compile(rb"[\w$]+\s*=\s*require\s*\(")
+_IMPORTED = re.compile(rb"[\w$]+\s*=\s*require\s*[(\"']")
 
 
 @dataclass(slots=True)
@@ -95,9 +97,18 @@ def _found(matches: Matches) -> dict[int, _Found]:
         receiver = captures["parent"][0] if "parent" in captures else None
         start = name.start_byte
         before = found.get(start)
-        if before is None or (before.kind in _VALUES and kind not in _VALUES):
+        if before is None or _tells_more(kind, receiver, before):
             found[start] = _Found(kind, node, name, receiver, node.start_byte, node.end_byte)
     return found
+
+
+def _tells_more(kind: SymbolKind | None, receiver: Node | None, before: _Found) -> bool:
+    """Whether a second match of a name says more than the first: a function than a value, an enum than a class."""
+    if before.kind in _VALUES:
+        return kind not in _VALUES
+    return (kind in _SPECIAL_CLASSES and before.kind is SymbolKind.CLASS) or (
+        receiver is not None and before.receiver is None and kind not in _VALUES
+    )
 
 
 def _encloses(scope: _Scope, item: _Found) -> bool:
@@ -107,9 +118,9 @@ def _encloses(scope: _Scope, item: _Found) -> bool:
 
 def _scope(source: bytes, item: _Found, scopes: list[_Scope]) -> _Scope | None:
     """The definition with its place in the nesting; None where it is no definition after all."""
-    name = source[item.name.start_byte : item.name.end_byte]
+    name = _name(source, item)
     outer = scopes[-1] if scopes else None
-    parent = outer.qualname if outer else None
+    name, parent = _split(name, item, outer.qualname if outer else None)
     kind = item.kind
     if kind is None:
         return _Scope(item.start, item.end, SymbolKind.CLASS, name, _text(name), parent)
@@ -129,6 +140,20 @@ def _scope(source: bytes, item: _Found, scopes: list[_Scope]) -> _Scope | None:
         kind = _kind_of_value(source, item, name, kind)
     qualname = f"{parent}.{_text(name)}" if parent else _text(name)
     return _Scope(item.start, item.end, kind, name, qualname, parent)
+
+
+def _name(source: bytes, item: _Found) -> bytes:
+    """The name without what only quotes it: Kotlin's backticks, the `=` of an alias in Bash."""
+    name = source[item.name.start_byte : item.name.end_byte].strip(b"`")
+    return name.partition(b"=")[0] if item.node.type == "command" else name
+
+
+def _split(name: bytes, item: _Found, parent: str | None) -> tuple[bytes, str | None]:
+    """Elixir names a module with its parents: `Foo.Bar` is Bar in Foo."""
+    if item.name.type != "alias" or b"." not in name:
+        return name, parent
+    outer, _, name = name.rpartition(b".")
+    return name, f"{parent}.{_text(outer)}" if parent else _text(outer)
 
 
 def _is_noise(source: bytes, item: _Found, name: bytes, kind: SymbolKind, outer: _Scope | None) -> bool:
@@ -200,6 +225,8 @@ def _body(node: Node) -> Node | None:
     if body is None:
         value = node.child_by_field_name("value") or node.child_by_field_name("right")
         body = value.child_by_field_name("body") if value is not None else None
+    if body is None and node.child_count and node.children[-1].type in _BODIES:
+        body = node.children[-1]
     return body
 
 

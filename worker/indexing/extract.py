@@ -8,6 +8,7 @@ these in a sentence. Skip.POISON is for contents that end the process again and 
 
 import hashlib
 
+from worker.indexing import keywords
 from worker.indexing.classify import Skip, classify_content
 from worker.indexing.definitions import definitions
 from worker.indexing.grammars import ParsingStopped, grammar_of, parse
@@ -53,6 +54,8 @@ def _records(task: Task) -> Records:
         matches = parse(grammar, task.content)
     except ParsingStopped:
         return (), (), (), NOT_PARSED
+    if task.lang in keywords.LANGUAGES:
+        matches = keywords.by_keyword(task.content, task.lang, matches)
     defined = definitions(task.content, matches)
     used = references(task.content, task.lang, matches, defined.name_starts)
     brought_in = imports(task.content, task.lang, matches)

@@ -48,6 +48,8 @@ def references(source: bytes, lang: Language, matches: Matches, name_starts: Con
     too_long = 0
     for start, (weight, kind, node) in _strongest(matches).items():
         name = source[start : node.end_byte]
+        if node.type == "alias":
+            name = name.rpartition(b".")[2]  # Elixir's modules are named with their parents
         if start in name_starts or (weight == 0 and not _is_capitalised(name)):
             continue
         if name == b"require" and lang in _ECMASCRIPT:
