@@ -156,6 +156,12 @@ class GitNetworkError(GitError):
     code = "git_network"
 
 
+class FetchRefused(GitError):
+    """The server does not give out what was asked for in this way; the fetch step then asks for the whole commit."""
+
+    code = "fetch_refused"
+
+
 class GitTimeout(GitError):
     """A git command ran into its time limit."""
 

@@ -40,12 +40,15 @@ _ROWS = {
 class InProcess:
     """A JobContext without a child process: real database, real git, real extractors."""
 
-    def __init__(self, job: Job, workdir: Path, database_url: str, on_phase: Callable[[str], None]) -> None:
+    def __init__(
+        self, job: Job, workdir: Path, database_url: str, on_phase: Callable[[str], None], **settings: Any
+    ) -> None:
         self.job = job
         self.workdir = workdir
         self.processes = 1
         self.log = structlog.get_logger()
-        self.settings = Settings(_env_file=None, worker_allow_local_repositories=True)  # type: ignore[call-arg]
+        given = {"_env_file": None, "worker_allow_local_repositories": True, **settings}
+        self.settings = Settings(**given)
         self.result: dict[str, Any] = {}
         self._database_url = database_url
         self._on_phase = on_phase
@@ -76,6 +79,7 @@ class Indexer:
         self.db = db
         self.folder = folder
         self.worker_id = uuid.uuid4()
+        self.settings: dict[str, Any] = {}  # those of the next runs, where they are not the defaults
         db.execute(
             "insert into workers (id, hostname, pid, version, slots) values (%s, 'test', 1, '0', 1)", (self.worker_id,)
         )
@@ -96,7 +100,7 @@ class Indexer:
         """What the handler sees."""
         workdir = self.folder / str(job.lease_token)
         workdir.mkdir()
-        return InProcess(job, workdir, self.url, on_phase)
+        return InProcess(job, workdir, self.url, on_phase, **self.settings)
 
     def run(self, repository_id: uuid.UUID, **payload: Any) -> dict[str, Any]:
         """Index a repository's tip; the result."""

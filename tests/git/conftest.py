@@ -129,7 +129,7 @@ class _Bridge(BaseHTTPRequestHandler):
             "CONTENT_TYPE": self.headers.get("Content-Type", ""),
             "CONTENT_LENGTH": str(len(body)),
             "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""),
-            "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
+            "GIT_PROTOCOL": "" if mode == "v0" else self.headers.get("Git-Protocol", ""),
         }
         # It ends with an error status after a refusal, which is in its answer all the same.
         backend = ["git", "http-backend"]
@@ -170,7 +170,7 @@ class GitServer(ThreadingHTTPServer):
         """A client that was killed is no news."""
 
     def url(self, repository: str = "source.git", mode: str = "ok") -> RepositoryUrl:
-        """The URL of a repository, served as `mode` says: ok, stall, broken, hang or an HTTP status."""
+        """The URL of a repository, served as `mode` says: ok, v0, stall, broken, hang or an HTTP status."""
         return parse_repository_url(f"{self.base}/{mode}/{repository}", allow_private_hosts=True)
 
 

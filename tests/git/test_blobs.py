@@ -7,7 +7,7 @@ import psutil
 import pytest
 
 from worker.errors import GitError, TooLarge
-from worker.git.blobs import read_blobs
+from worker.git.blobs import blob_sizes, read_blobs
 from worker.git.fetch import fetch_commit
 from worker.git.tree import read_tree
 
@@ -25,6 +25,14 @@ def test_contents_come_in_the_order_asked(source) -> None:
     pairs = list(zip(oids, contents, strict=True))
     asked = [*pairs, *reversed(pairs), pairs[2]]
     assert list(read_blobs(source.path, (oid for oid, _ in asked))) == asked
+
+
+def test_sizes_are_told_of_the_contents_that_are_here(source) -> None:
+    """Neither a missing object nor a tree has one, and neither stands in the way of the others."""
+    here = [_oid(source, b"x" * size) for size in range(3)]
+    tree = bytes.fromhex(source.tree())
+    assert blob_sizes(source.path, [*here, b"\x12" * 20, tree]) == dict(zip(here, range(3), strict=True))
+    assert blob_sizes(source.path, []) == {}
 
 
 def test_many_blobs_do_not_lock_up(source) -> None:
@@ -99,7 +107,8 @@ def test_zeros_without_end_in_a_small_pack_cost_nothing(source, git_dir: Path) -
     honest, zeros = read_tree(git_dir, commit, max_paths=10)
     assert size < 1_000_000
     assert max(peaks) < 60_000_000
-    assert (honest.size, zeros.size) == (1, 120_000_000)
+    sizes = blob_sizes(git_dir, [honest.oid, zeros.oid])
+    assert (sizes[honest.oid], sizes[zeros.oid]) == (1, 120_000_000)
     with pytest.raises(TooLarge):
         list(read_blobs(git_dir, [zeros.oid]))
 

@@ -6,6 +6,7 @@ from worker.errors import (
     AccessDenied,
     BranchNotFound,
     DiskFull,
+    FetchRefused,
     GitError,
     GitNetworkError,
     GitPermanentError,
@@ -25,7 +26,9 @@ SAID = [
     ("fatal: fetch-pack: invalid index-pack output", GitNetworkError),
     ("fatal: write error: No space left on device\nfatal: fetch-pack: invalid index-pack output", DiskFull),
     ("fatal: transport 'ext' not allowed", GitPermanentError),
-    ("fatal: remote error: upload-pack: not our ref 12", GitError),
+    ("fatal: remote error: upload-pack: not our ref 12", FetchRefused),
+    ("fatal: remote error: upload-pack: filter 'blob:limit' not supported", FetchRefused),
+    ("fatal: dumb http transport does not support shallow capabilities", GitPermanentError),
     ("fatal: something nobody foresaw", GitError),
     ("", GitError),
     # The server writes these lines, and may write anything: they decide nothing.

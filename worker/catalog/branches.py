@@ -23,6 +23,7 @@ class Repository:
     git_url: str
     branch: str | None
     default_branch: str | None
+    is_new: bool  # nothing of it is indexed
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,8 @@ class Branch:
 
 
 _REPOSITORY = """
-select id, repo_no, user_id, api_key_id, git_url, settings ->> 'branch' as branch, default_branch
+select id, repo_no, user_id, api_key_id, git_url, settings ->> 'branch' as branch, default_branch,
+       last_indexed_commit is null as is_new
 from public.repositories where id = %s"""
 _BRANCH = """
 select branch_no, name, commit, generation, parser_version

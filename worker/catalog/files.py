@@ -11,15 +11,16 @@ Connection = psycopg.Connection[dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """One indexed path: the object's id, its mode in the tree and the language number it was read as."""
+    """One indexed path: the object's id, its mode in the tree, the language number it was read as, its size."""
 
     oid: bytes
     mode: int
     lang: int
+    size: int
 
 
 _FILES = """
-select f.path, b.oid, f.mode, b.lang
+select f.path, b.oid, f.mode, b.lang, b.size
 from idx.files f join idx.blobs b on b.id = f.blob_id
 where f.repo_no = %s and f.branch_no = %s"""
 _TOTALS = """
@@ -53,7 +54,7 @@ def stored_files(connection: Connection, repo_no: int, branch_no: int) -> dict[s
     """Every indexed path of a branch."""
     with connection.cursor(row_factory=tuple_row) as cursor:
         cursor.execute(_FILES, (repo_no, branch_no), binary=True)
-        return {path: StoredFile(oid, mode, lang) for path, oid, mode, lang in cursor}
+        return {path: StoredFile(oid, mode, lang, size) for path, oid, mode, lang, size in cursor}
 
 
 def totals(connection: Connection, repo_no: int, branch_no: int) -> Totals:

@@ -17,7 +17,7 @@ def read_blobs(
 ) -> Generator[tuple[bytes, bytes], None, None]:
     """(oid, content) of each blob, in the order asked; git is gone when the iterator is closed.
 
-    Sizes are known from the tree: ask only for what fits. `max_bytes` a blob is the second line (TooLarge).
+    Ask only for what fits (`blob_sizes`). `max_bytes` a blob is the second line (TooLarge).
     Raises GitError that names the oid when an object is missing or no blob, GitTimeout when git stalls. The
     time the caller takes between two blobs does not count.
     """
@@ -42,6 +42,33 @@ def read_blobs(
             raise
         finally:
             writer.join()
+
+
+def blob_sizes(git_dir: Path, oids: Iterable[bytes], *, timeout: float = 300) -> dict[bytes, int]:
+    """The size of each of these contents that is here; those that are not, or are no contents, are left out.
+
+    Raises GitError, GitTimeout.
+    """
+    wanted = list(oids)
+    if not wanted:
+        return {}
+    sizes: dict[bytes, int] = {}
+    command = ("cat-file", "--batch-check", "--buffer")
+    about = "the fetched objects"
+    with git(*command, about=about, seconds=timeout, git_dir=git_dir.absolute(), feed=True) as process:
+        writer = threading.Thread(target=_write, args=(process.stdin, wanted), name="git-writer", daemon=True)
+        writer.start()
+        try:
+            for line in process.stdout:
+                facts = line.split()
+                if len(facts) == 3 and facts[1] == b"blob":
+                    sizes[bytes.fromhex(facts[0].decode())] = int(facts[2])
+        except BaseException:
+            process.close()
+            raise
+        finally:
+            writer.join()
+    return sizes
 
 
 def _write(stdin: IO[bytes], oids: Iterable[bytes]) -> None:

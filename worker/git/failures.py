@@ -7,6 +7,7 @@ from worker.errors import (
     AccessDenied,
     BranchNotFound,
     DiskFull,
+    FetchRefused,
     GitError,
     GitNetworkError,
     GitPermanentError,
@@ -45,9 +46,15 @@ _CAUSES: tuple[tuple[str, type[JobError], str, str | None], ...] = (
         "The repository may have moved: use its present URL. Some servers want `.git` at the end.",
     ),
     (
-        r"not our ref|unadvertised object|reference is not a tree",
-        GitError,
+        r"not our ref|unadvertised object|reference is not a tree|want .* not valid",
+        FetchRefused,
         "{subject} no longer gives out that commit; a force push may have come between.",
+        None,
+    ),
+    (
+        r"remote error: .*filter|unexpected line: '?filter|unknown filter|invalid filter-spec",
+        FetchRefused,
+        "{subject} does not leave out what it is asked to: {detail}.",
         None,
     ),
     (
@@ -62,6 +69,12 @@ _CAUSES: tuple[tuple[str, type[JobError], str, str | None], ...] = (
         RepositoryNotFound,
         "{subject} is not a repository that strangers may see.",
         None,
+    ),
+    (
+        r"dumb http transport",
+        GitPermanentError,
+        "{subject} is served as plain files, from which no single commit can be fetched.",
+        "Use a git server that speaks the smart HTTP protocol.",
     ),
     (
         r"mismatched algorithms|unknown object format|object-format|sha256",

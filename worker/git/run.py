@@ -75,6 +75,12 @@ class GitProcess:
             raise TooLarge(f"git printed more than {at_most} bytes about {self._about}.")
         return printed
 
+    def tell(self, text: bytes) -> None:
+        """Give git all its input, which it must read before it prints anything."""
+        with suppress(OSError):  # git is gone: `finish` says why
+            self.stdin.write(text)
+            self.stdin.close()
+
     def finish(self) -> None:
         """Wait for git's end; raises GitTimeout, or the error class of what git said when it failed."""
         self._companion.join()

@@ -1,4 +1,4 @@
-"""Every path of a commit, with the id and size of its content, none of which is read."""
+"""Every path of a commit, with the id of its content, which need not be here."""
 
 import re
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
 
-from worker.errors import GitError, TooLarge
+from worker.errors import TooLarge
 from worker.git.run import git
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -22,21 +22,20 @@ class TreeEntry:
 
     `path` is None where it is no text a database could hold (not UTF-8, control characters) or where the tree
     names it a second time; `raw_path` always has git's bytes. `mode` is git's, such as 0o100644, 0o120000
-    (symlink), 0o160000 (submodule). `oid` has 20 bytes. `size` is None for a submodule.
+    (symlink), 0o160000 (submodule). `oid` has 20 bytes.
     """
 
     path: str | None
     raw_path: bytes
     mode: int
     oid: bytes
-    size: int | None
 
 
 def read_tree(git_dir: Path, commit: str, *, max_paths: int, timeout: float = 300) -> list[TreeEntry]:
     """All files, symlinks and submodules of a commit; TooLarge as soon as there are more than `max_paths`."""
     entries: list[TreeEntry] = []
     seen: set[str] = set()
-    listing = ("ls-tree", "-r", "-l", "-z", "--full-tree", "--end-of-options", commit)
+    listing = ("ls-tree", "-r", "-z", "--full-tree", "--end-of-options", commit)
     with git(*listing, about=f"the tree of {commit}", seconds=timeout, git_dir=git_dir.absolute()) as process:
         for record in _records(process.stdout, max_paths):
             entries.append(_entry(record, seen))
@@ -63,15 +62,13 @@ def _records(stdout: BufferedReader, max_paths: int) -> Iterator[bytes]:
 
 def _entry(record: bytes, seen: set[str]) -> TreeEntry:
     head, _, raw_path = record.partition(b"\t")
-    mode, kind, oid, size = head.split()
-    if kind != b"commit" and not size.isdigit():
-        raise GitError(f"The object {oid.decode()} is missing or broken.")
+    mode, _kind, oid = head.split()
     path = _text(raw_path)
     if path in seen:
         path = None
     elif path is not None:
         seen.add(path)
-    return TreeEntry(path, raw_path, int(mode, 8), bytes.fromhex(oid.decode()), int(size) if size.isdigit() else None)
+    return TreeEntry(path, raw_path, int(mode, 8), bytes.fromhex(oid.decode()))
 
 
 def _text(raw_path: bytes) -> str | None:

@@ -1,23 +1,23 @@
 """full_index and incremental_update: one pipeline of named steps, because the stored tree decides what is new.
 
-resolve → fetch → compare → extract and store → link → publish. Each step takes what the last one found and hands on its
-own; publish is one transaction with usage and the job's completion, guarded by the lease token.
+resolve → fetch trees → compare → fetch contents → extract and store → link → publish. Each step takes what the last one
+found and hands on its own; publish is one transaction with usage and the job's completion, guarded by the lease token.
 """
 
 import hashlib
 from collections.abc import Mapping
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from worker.catalog.branches import PUBLIC_SCOPE, load_branch, load_repository, owner_scope
-from worker.catalog.files import stored_files
+from worker.catalog.files import StoredFile, stored_files
 from worker.errors import Snooze
-from worker.git.fetch import fetch_commit
+from worker.git.download import Download
 from worker.git.resolve import Tip, resolve_tip
 from worker.git.tree import TreeEntry, read_tree
 from worker.git.url import parse_repository_url
 from worker.handlers.index_extract import extract_and_store
+from worker.handlers.index_fetch import fetch_contents, fetch_tree
 from worker.handlers.index_link import link
 from worker.handlers.index_publish import publish, publish_nothing_new
 from worker.handlers.index_run import Plan, Run, Target
@@ -44,15 +44,17 @@ def index(context: JobContext, payload: IndexPayload) -> Mapping[str, Any]:
         if _is_current(target):
             return publish_nothing_new(run, target)
         with run.phase("fetch"):
-            git_dir, fetched = _fetch(run, target)
+            download = fetch_tree(run, target)
         with run.phase("compare"):
-            plan = _compare(run, target, git_dir)
+            plan = _compare(run, target, download)
+        with run.phase("fetch"):
+            plan = fetch_contents(run, target, plan, download)
         with run.phase("extract"):
             stored = extract_and_store(run, target, plan)
         with run.phase("link"):
             edges = link(run, target, plan, stored)
         with run.phase("publish"):
-            return publish(run, target, plan, stored, edges, fetched)
+            return publish(run, target, plan, stored, edges, download.fetched)
 
 
 def _resolve(run: Run, payload: IndexPayload) -> Target:
@@ -87,51 +89,38 @@ def _is_current(target: Target) -> bool:
     return branch.commit == target.tip.commit and branch.parser_version == PARSER_VERSION and not target.rebuild
 
 
-def _fetch(run: Run, target: Target) -> tuple[Path, int]:
-    git_dir = run.context.workdir / "objects.git"
-    fetched = fetch_commit(
-        target.url,
-        target.tip.commit,
-        git_dir,
-        max_bytes=run.settings.worker_max_fetch_mb * 2**20,
-        timeout=run.settings.worker_timeout_seconds,
-        on_bytes=lambda count: run.context.progress("fetch", count),
-    )
-    run.context.log.info("fetched", bytes=fetched, commit=target.tip.commit)
-    return git_dir, fetched
-
-
-def _compare(run: Run, target: Target, git_dir: Path) -> Plan:
+def _compare(run: Run, target: Target, download: Download) -> Plan:
     """The tree against the stored map: only what differs is looked at again."""
     tree: dict[str, Version] = {}
     sizes: dict[str, int] = {}
     skips: dict[str, Skip] = {}
-    for entry in read_tree(git_dir, target.tip.commit, max_paths=run.settings.worker_max_files):
-        path, skip = _path_and_skip(entry, run.settings.worker_max_file_bytes)
+    stored = stored_files(run.connection, target.repository.repo_no, target.branch.branch_no)
+    known_sizes = {file.oid: file.size for file in stored.values()}
+    for entry in read_tree(download.git_dir, target.tip.commit, max_paths=run.settings.worker_max_files):
+        path, skip = _path_and_skip(entry, known_sizes.get(entry.oid), run.settings.worker_max_file_bytes)
         language = language_of(path) if skip is Skip.NONE else Language.NONE
         tree[path] = Version(entry.oid, entry.mode, int(language))
-        sizes[path] = entry.size or 0
         if skip is not Skip.NONE:
             skips[path] = skip
-    changes = compare(tree, _stored_versions(run, target))
+            sizes[path] = known_sizes[entry.oid] if skip is Skip.TOO_LARGE else 0
+    changes = compare(tree, _versions(stored, target))
     facts = {"write": len(changes.write), "remove": len(changes.remove), "unchanged": changes.unchanged}
     run.context.log.info("compared", paths=len(tree), **facts)
-    return Plan(changes, sizes, skips, git_dir)
+    return Plan(changes, sizes, skips, download.git_dir)
 
 
-def _stored_versions(run: Run, target: Target) -> dict[str, Version]:
+def _versions(stored: Mapping[str, StoredFile], target: Target) -> dict[str, Version]:
     """What is stored; after a parser change, or for a rebuild, nothing counts as stored but paths to remove."""
-    stored = stored_files(run.connection, target.repository.repo_no, target.branch.branch_no)
     if target.branch.parser_version == PARSER_VERSION and not target.rebuild:
         return {path: Version(file.oid, file.mode, file.lang) for path, file in stored.items()}
     return dict.fromkeys(stored, Version(b"", 0, 0))
 
 
-def _path_and_skip(entry: TreeEntry, max_file_bytes: int) -> tuple[str, Skip]:
-    """A path that text cannot hold is shown escaped and not read."""
+def _path_and_skip(entry: TreeEntry, size: int | None, max_file_bytes: int) -> tuple[str, Skip]:
+    """A path that text cannot hold is shown escaped and not read; a size nobody knows yet is judged after the fetch."""
     if entry.path is None:
         return _shown(entry.raw_path), Skip.BAD_PATH
-    return entry.path, classify_entry(entry.path, entry.mode, entry.size, max_file_bytes=max_file_bytes)
+    return entry.path, classify_entry(entry.path, entry.mode, size, max_file_bytes=max_file_bytes)
 
 
 def _shown(raw_path: bytes) -> str:

@@ -33,7 +33,8 @@ def publish(run: Run, target: Target, plan: Plan, stored: Stored, edges: EdgeCha
         write_edges(connection, target.repository.repo_no, target.branch.branch_no, edges)
         tokens = bill_blobs(connection, job.id, [file.blob_id for file in files.values()])
         record_tokens(connection, job, tokens, api_key_id=target.repository.api_key_id, tokenizer=TOKENIZER)
-        _advance(run, target, size_bytes=sum(plan.sizes.values()))
+        size_bytes = totals(connection, target.repository.repo_no, target.branch.branch_no).size_bytes
+        _advance(run, target, size_bytes=size_bytes)
         facts = {
             "files_changed": len(changes.write) + len(changes.remove),
             "files_removed": len(changes.remove),

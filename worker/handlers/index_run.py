@@ -46,7 +46,8 @@ class Run:
         if self._now is None:
             return self._seconds
         name, started = self._now
-        return {**self._seconds, name: round(time.perf_counter() - started, 3)}
+        before = self._seconds.get(name, 0.0)  # a phase may come twice: trees are fetched, then contents
+        return {**self._seconds, name: round(before + time.perf_counter() - started, 3)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the tree comparison found. `sizes` in bytes and `skips` by path of the whole tree."""
+    """What the tree comparison found. `skips` by path of the whole tree; `sizes` in bytes, of the paths in `skips`."""
 
     changes: Changes
     sizes: Mapping[str, int]
