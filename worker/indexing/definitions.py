@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from tree_sitter import Node
 
 from worker.indexing.grammars import Matches
+from worker.indexing.names import name_of
 from worker.indexing.records import Symbol, SymbolKind
 
 MAX_NAME_BYTES = 512
@@ -24,6 +25,8 @@ _NAMED_EXPRESSIONS = frozenset({"function_expression", "class"})
 _BODIES = frozenset({"function_body", "class_body", "enum_class_body", "do_block"})  # that have no field's name
 _RECEIVER = re.compile(rb"[\w$.]+")
 _MODIFIERS = re.compile(rb"(?:[\w\s]|\([\w ]*\)\s)*")  # `export async`, `pub(crate)`
+_KEYWORDS = frozenset(b"if else for while do switch case return catch sizeof defined".split())
+_C_FUNCTIONS = frozenset({"function_definition", "function_declarator", "pointer_declarator"})
 _OPENING = re.compile(r"(?:\{|=>|=|:|\(|;|,|\s)+$")
 _IMPORTED = re.compile(rb"[\w$]+\s*=\s*require\s*[(\"']")
 
@@ -76,7 +79,8 @@ def definitions(source: bytes, matches: Matches) -> Definitions:
                 left_out += 1
                 continue
             symbols.append(_symbol(source, item, scope))
-        scopes.append(scope)
+        if item.kind is not SymbolKind.TYPE or item.node.type != "type_definition":
+            scopes.append(scope)  # `typedef struct a {…} b;` defines two neighbours
     return Definitions(tuple(symbols), frozenset(found), left_out)
 
 
@@ -118,9 +122,9 @@ def _encloses(scope: _Scope, item: _Found) -> bool:
 
 def _scope(source: bytes, item: _Found, scopes: list[_Scope]) -> _Scope | None:
     """The definition with its place in the nesting; None where it is no definition after all."""
-    name = _name(source, item)
+    name, qualifier = name_of(source, item.node, item.name)
     outer = scopes[-1] if scopes else None
-    name, parent = _split(name, item, outer.qualname if outer else None)
+    parent = outer.qualname if outer else None
     kind = item.kind
     if kind is None:
         return _Scope(item.start, item.end, SymbolKind.CLASS, name, _text(name), parent)
@@ -134,6 +138,9 @@ def _scope(source: bytes, item: _Found, scopes: list[_Scope]) -> _Scope | None:
             kind = SymbolKind.METHOD
         if name == b"exports":
             return None
+    elif qualifier is not None:
+        parent = f"{parent}.{qualifier}" if parent else qualifier
+        kind = SymbolKind.METHOD if kind is SymbolKind.FUNCTION else kind
     elif kind is SymbolKind.FUNCTION and outer is not None and outer.kind in _TYPES:
         kind = SymbolKind.METHOD
     elif kind in _VALUES:
@@ -142,29 +149,24 @@ def _scope(source: bytes, item: _Found, scopes: list[_Scope]) -> _Scope | None:
     return _Scope(item.start, item.end, kind, name, qualname, parent)
 
 
-def _name(source: bytes, item: _Found) -> bytes:
-    """The name without what only quotes it: Kotlin's backticks, the `=` of an alias in Bash."""
-    name = source[item.name.start_byte : item.name.end_byte].strip(b"`")
-    return name.partition(b"=")[0] if item.node.type == "command" else name
-
-
-def _split(name: bytes, item: _Found, parent: str | None) -> tuple[bytes, str | None]:
-    """Elixir names a module with its parents: `Foo.Bar` is Bar in Foo."""
-    if item.name.type != "alias" or b"." not in name:
-        return name, parent
-    outer, _, name = name.rpartition(b".")
-    return name, f"{parent}.{_text(outer)}" if parent else _text(outer)
-
-
 def _is_noise(source: bytes, item: _Found, name: bytes, kind: SymbolKind, outer: _Scope | None) -> bool:
     if name == b"_":
         return True  # Go's blank name, and what others throw away
+    if kind is SymbolKind.FUNCTION and item.node.type in _C_FUNCTIONS:
+        return _is_no_function(source, item, name)
     if kind in _VALUES:
         if outer is not None and outer.kind in _CALLABLES:
             return True  # a local
         return _IMPORTED.match(source, item.start) is not None  # `const fs = require("fs")` imports
     # `const parse = function parse() {}` defines one thing.
     return outer is not None and outer.end == item.end and item.node.type in _NAMED_EXPRESSIONS
+
+
+def _is_no_function(source: bytes, item: _Found, name: bytes) -> bool:
+    """What C's parser makes of `else if (…) {` after a macro, and of calls where it lost its way."""
+    if item.node.type == "function_definition":
+        return name in _KEYWORDS
+    return name in _KEYWORDS or name.isupper() or not source[item.end : item.end + 80].lstrip().startswith(b"{")
 
 
 def _receiver(source: bytes, node: Node, name: bytes, outer: _Scope | None) -> str | None:

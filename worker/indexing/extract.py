@@ -13,6 +13,7 @@ from worker.indexing.classify import Skip, classify_content
 from worker.indexing.definitions import definitions
 from worker.indexing.grammars import ParsingStopped, grammar_of, parse
 from worker.indexing.imports import imports
+from worker.indexing.macros import readable
 from worker.indexing.records import Extract, Import, Reference, Symbol, Task
 from worker.indexing.references import references
 from worker.indexing.tokens import count_tokens
@@ -51,7 +52,7 @@ def _records(task: Task) -> Records:
     if grammar is None:
         return (), (), (), None
     try:
-        matches = parse(grammar, task.content)
+        matches = parse(grammar, readable(task.lang, task.content))
     except ParsingStopped:
         return (), (), (), NOT_PARSED
     if task.lang in keywords.LANGUAGES:
