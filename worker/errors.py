@@ -101,6 +101,12 @@ class PermanentError(JobError):
     retryable = False
 
 
+class ContentGone(JobError):
+    """Stored contents that an index job relied on were collected, or moved, before it published."""
+
+    code = "content_gone"
+
+
 class Snooze(JobError):
     """Come back later, at no cost: the other side asked for it, or the thing is not there yet."""
 

@@ -123,6 +123,7 @@ _log_bytes = _counter("log_bytes_total", "Bytes of job logs that the store took.
 _log_errors = _counter("log_upload_errors_total", "Failed calls of the log store.")
 _tokens = _counter("tokens_total", "Tokens billed.")
 _fetched = _counter("fetched_bytes_total", "Bytes fetched by git.")
+_collected = _counter("collected_blobs_total", "Contents deleted because no file had used them for the grace time.")
 _roundtrip = _quick("database_roundtrip_seconds", "Time of one small query.")
 _database_up = _gauge("database_up", "1 when Postgres answered the last time.")
 Info("build", "What runs here.", namespace="indexing_worker", registry=REGISTRY).info(
@@ -293,6 +294,11 @@ def log_upload_failed() -> None:
 def tokens_billed(tokens: int) -> None:
     """A publish billed this many tokens."""
     _tokens.inc(tokens)
+
+
+def collected(blobs: int) -> None:
+    """The collector deleted this many contents."""
+    _collected.inc(blobs)
 
 
 def bytes_fetched(number_of_bytes: int) -> None:

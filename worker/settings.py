@@ -115,6 +115,9 @@ class Settings(BaseSettings):
     )
     worker_max_files: int = Field(200_000, ge=1, le=10_000_000, description="A repository with more paths is refused.")
     worker_max_fetch_mb: int = Field(2_000, ge=1, le=1_000_000, description="A fetch that grows past this is stopped.")
+    worker_blob_grace_days: float = Field(
+        7, ge=1, le=3650, description="Contents that no file has used for so long are deleted."
+    )
     worker_allow_local_repositories: bool | None = Field(
         None, description="Accept file:// repositories; default: only with the embedded Postgres."
     )

@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 import pytest
@@ -30,7 +30,7 @@ select f.path, f.mode, coalesce(nullif(f.skip, 0), b.skip) as skip, encode(b.oid
 from idx.files f join idx.blobs b on b.id = f.blob_id
 where f.repo_no = %(repo_no)s and f.branch_no = %(branch_no)s"""
 _EDGES = "select * from idx.import_edges where repo_no = %(repo_no)s and branch_no = %(branch_no)s"
-_ROWS = {
+_ROWS: dict[str, LiteralString] = {
     "files": _WITHOUT_NUMBERS.format(_FILES),
     "import_edges": _WITHOUT_NUMBERS.format(_EDGES),
     **{table: _WITHOUT_NUMBERS.format(_OF_BLOBS.format(table)) for table in ("symbols", "refs", "imports")},

@@ -5,7 +5,7 @@ import shutil
 import uuid
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.fixtures.histories import write_history
@@ -131,7 +131,7 @@ def test_promise_8_any_history_in_any_order_of_delivery_equals_a_fresh_index(
 ):
     """Edits, renames, removals, binaries, modes, symlinks, submodules, folders for files, cases, force pushes."""
 
-    @settings(max_examples=examples, suppress_health_check=list(HealthCheck), deadline=None)
+    @settings(max_examples=examples)
     @given(st.lists(changes, min_size=1, max_size=8), steps)
     def search(history, steps):
         check(indexer, make_repository, tmp_path, history, steps)

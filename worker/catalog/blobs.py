@@ -47,14 +47,18 @@ POISON = 9
 """The skip reason of a content that Postgres refused."""
 
 _KNOWN = """
-select b.oid, b.lang, b.id
-from unnest(%s::bytea[], %s::smallint[]) w (oid, lang)
-join idx.blobs b on b.scope = %s and b.oid = w.oid and b.lang = w.lang
-where b.parser_version >= %s"""
-_TOUCH = """
-update idx.blobs set touched_at = now()
-where id in (select id from idx.blobs where id = any (%s) and touched_at < now() - interval '1 hour'
-             order by scope, oid, lang for update)"""
+with found as (
+    select b.oid, b.lang, b.id, u.touched_at < now() - interval '1 hour' as is_due
+    from unnest(%s::bytea[], %s::smallint[]) w (oid, lang)
+    join idx.blobs b on b.scope = %s and b.oid = w.oid and b.lang = w.lang
+    join idx.upkeep u on u.blob_id = b.id
+    where b.parser_version >= %s
+), touched as (
+    update idx.upkeep set touched_at = now()
+    where blob_id in (select blob_id from idx.upkeep where blob_id in (select id from found where is_due)
+                      order by blob_id for no key update)
+)
+select oid, lang, id from found"""
 _INSERT = """
 insert into idx.blobs (scope, parser_version, oid, lang, skip, size, sha256, tokens, line_count, content, note,
                        symbol_count, ref_count)
@@ -65,7 +69,7 @@ order by 1, 3, 4
 on conflict (scope, oid, lang) do update set
     parser_version = excluded.parser_version, skip = excluded.skip, tokens = excluded.tokens,
     line_count = excluded.line_count, content = excluded.content, note = excluded.note,
-    symbol_count = excluded.symbol_count, ref_count = excluded.ref_count, touched_at = now()
+    symbol_count = excluded.symbol_count, ref_count = excluded.ref_count
     where blobs.parser_version < excluded.parser_version
 returning id, oid, lang, (xmax <> 0) as replaced"""
 _COPY_SYMBOLS = """
@@ -81,7 +85,6 @@ def known_blobs(connection: Connection, scope: int, keys: Iterable[BlobKey], par
         oids, langs = [key[0] for key in some], [key[1] for key in some]
         rows = connection.execute(_KNOWN, (oids, langs, scope, parser_version)).fetchall()
         found |= {(row["oid"], row["lang"]): row["id"] for row in rows}
-        connection.execute(_TOUCH, ([row["id"] for row in rows],))
     return found
 
 

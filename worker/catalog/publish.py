@@ -3,7 +3,7 @@
 Everything here runs inside the one transaction in which the handler also records usage and completes the job.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -11,6 +11,7 @@ from uuid import UUID
 import psycopg
 
 from worker.catalog.branches import Branch, Repository
+from worker.errors import ContentGone
 
 Connection = psycopg.Connection[dict[str, Any]]
 PATHS_A_STATEMENT = 20_000
@@ -34,14 +35,29 @@ insert into idx.files (repo_no, branch_no, path, blob_id, mode, skip)
 select %s, %s, w.* from unnest(%s::text[], %s::bigint[], %s::int[], %s::smallint[]) w
 on conflict (repo_no, branch_no, path) do update
     set blob_id = excluded.blob_id, mode = excluded.mode, skip = excluded.skip"""
+# Key share is what the foreign key of idx.files takes as well: publishes that share blobs do not wait for each other,
+# and the collector does not take what is held.
+_PIN = """
+select count(*) as held from (
+    select from idx.blobs where id = any (%s) and scope = %s order by id for key share
+) x"""
+_LEFT = """
+update idx.upkeep set touched_at = now()
+where blob_id in (
+    select u.blob_id from idx.upkeep u
+    where u.blob_id in (select f.blob_id from idx.files f
+                        where f.repo_no = %s and f.branch_no = %s and f.path = any (%s))
+    order by u.blob_id for no key update)"""
 _BILL = """
 with billed as (
-    update idx.blobs set billed_by = %s
-    where id in (select id from idx.blobs where id = any (%s) and billed_by is null
-                 order by scope, oid, lang for update)
-    returning tokens
+    update idx.upkeep set billed_by = %s
+    where blob_id in (
+        select u.blob_id from idx.upkeep u join idx.blobs b on b.id = u.blob_id
+        where u.blob_id = any (%s) and u.billed_by is null and b.billed_by is null
+        order by u.blob_id for no key update of u)
+    returning blob_id
 )
-select coalesce(sum(tokens), 0)::bigint as tokens from billed"""
+select coalesce(sum(b.tokens), 0)::bigint as tokens from billed join idx.blobs b on b.id = billed.blob_id"""
 _ADVANCE_BRANCH = """
 update public.repository_branches
 set commit = %(commit)s, generation = generation + 1, parser_version = %(parser_version)s, indexed_at = now()
@@ -59,6 +75,13 @@ def limit_transaction(connection: Connection, seconds: float) -> None:
     connection.execute(_LIMITS, {"ms": str(int(seconds * 1000))})
 
 
+def pin(connection: Connection, scope: int, blob_ids: Collection[int]) -> None:
+    """Hold these blobs for the rest of the transaction; raises ContentGone when one is not in the scope now."""
+    row = connection.execute(_PIN, (sorted(blob_ids), scope)).fetchone()
+    if row is None or row["held"] != len(blob_ids):
+        raise ContentGone("Contents that this job was going to use went away meanwhile; the next attempt reads them.")
+
+
 def write_paths(
     connection: Connection,
     repository: Repository,
@@ -69,6 +92,8 @@ def write_paths(
 ) -> None:
     """Make the branch's paths what the new tree says."""
     where = (repository.repo_no, branch.branch_no)
+    if branch.commit is not None:  # a content that loses its last path here has its grace time from now on
+        connection.execute(_LEFT, (*where, [*write, *remove]))
     for start in range(0, len(remove), PATHS_A_STATEMENT):
         connection.execute(_REMOVE, (*where, list(remove[start : start + PATHS_A_STATEMENT])))
     paths = sorted(write)

@@ -6,7 +6,7 @@ from typing import Any
 from worker.catalog.branches import PUBLIC_SCOPE
 from worker.catalog.edges import EdgeChanges, write_edges
 from worker.catalog.files import totals
-from worker.catalog.publish import PublishedFile, advance, bill_blobs, limit_transaction, write_paths
+from worker.catalog.publish import PublishedFile, advance, bill_blobs, limit_transaction, pin, write_paths
 from worker.errors import LeaseLost
 from worker.handlers.index_run import Plan, Run, Stored, Target
 from worker.indexing.classify import Skip
@@ -29,6 +29,7 @@ def publish(run: Run, target: Target, plan: Plan, stored: Stored, edges: EdgeCha
     with connection.transaction():
         limit_transaction(connection, run.settings.worker_lease_seconds * SHARE_OF_LEASE)
         hold(connection, job)
+        pin(connection, target.scope, {file.blob_id for file in files.values()})
         write_paths(connection, target.repository, target.branch, write=files, remove=changes.remove)
         write_edges(connection, target.repository.repo_no, target.branch.branch_no, edges)
         tokens = bill_blobs(connection, job.id, [file.blob_id for file in files.values()])

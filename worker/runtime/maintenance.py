@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +11,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from worker import metrics
 from worker.backoff import poll_delay
+from worker.catalog.collect import collect
 from worker.logging import get_logger
 from worker.queue.depth import depth
 from worker.queue.maintenance import complain, may_rescue, take_due
@@ -53,6 +55,7 @@ class Maintenance:
             "prune": self._prune,
             "sweep_logs": self._sweep_logs,
             "forget_workers": self._forget_workers,
+            "collect": self._collect,
         }
 
     async def run(self) -> None:
@@ -147,6 +150,14 @@ class Maintenance:
     async def _forget_workers(self, _: UUID) -> None:
         async with self._pool.connection() as connection:
             await forget_workers(connection)
+
+    async def _collect(self, _: UUID) -> None:
+        grace = timedelta(days=self._settings.worker_blob_grace_days)
+        async with self._pool.connection() as connection:
+            gone = await collect(connection, grace=grace)
+        metrics.collected(gone.blobs)
+        if gone.blobs:
+            get_logger().info("collect", blobs=gone.blobs, bytes=gone.size_bytes)
 
     async def _keep_gauges(self) -> None:
         while True:
