@@ -13,9 +13,13 @@ from worker.indexing.classify import Skip, classify_content
 from worker.indexing.definitions import definitions
 from worker.indexing.grammars import ParsingStopped, grammar_of, parse
 from worker.indexing.imports import imports
+from worker.indexing.languages import Language, language_of_script
 from worker.indexing.macros import readable
+from worker.indexing.markup import LANGUAGES as MARKUP
+from worker.indexing.markup import markup
 from worker.indexing.records import Extract, Import, Reference, Symbol, Task
 from worker.indexing.references import references
+from worker.indexing.sql import sql
 from worker.indexing.tokens import count_tokens
 
 Records = tuple[tuple[Symbol, ...], tuple[Reference, ...], tuple[Import, ...], str | None]
@@ -29,7 +33,7 @@ def extract(task: Task, *, parse_it: bool = True) -> Extract:
     if skip is not Skip.NONE:
         return Extract(task.oid, task.lang, skip, len(task.content), digest, 0, 0, None, (), (), None)
     text = task.content.decode("utf-8", "replace")
-    symbols, uses, brought_in, reason = _records(task) if parse_it else ((), (), (), NOT_PARSED)
+    symbols, uses, brought_in, reason = _records(task, text) if parse_it else ((), (), (), NOT_PARSED)
     return Extract(
         oid=task.oid,
         lang=task.lang,
@@ -46,20 +50,27 @@ def extract(task: Task, *, parse_it: bool = True) -> Extract:
     )
 
 
-def _records(task: Task) -> Records:
+def _records(task: Task, text: str) -> Records:
     """Symbols, references, imports, and a sentence where some are missing."""
-    grammar = grammar_of(task.lang)
+    lang = language_of_script(task.content) if task.lang is Language.TEXT else task.lang
+    if lang in MARKUP:
+        entries, missing = markup(lang, text)
+        return entries, (), (), _left_out(missing, 0)
+    if lang is Language.SQL:
+        statements = sql(text)
+        return statements.symbols, statements.references, (), _left_out(*statements.left_out)
+    grammar = grammar_of(lang)
     if grammar is None:
         return (), (), (), None
     try:
-        matches = parse(grammar, readable(task.lang, task.content))
+        matches = parse(grammar, readable(lang, task.content))
     except ParsingStopped:
         return (), (), (), NOT_PARSED
-    if task.lang in keywords.LANGUAGES:
-        matches = keywords.by_keyword(task.content, task.lang, matches)
+    if lang in keywords.LANGUAGES:
+        matches = keywords.by_keyword(task.content, lang, matches)
     defined = definitions(task.content, matches)
-    used = references(task.content, task.lang, matches, defined.name_starts)
-    brought_in = imports(task.content, task.lang, matches)
+    used = references(task.content, lang, matches, defined.name_starts)
+    brought_in = imports(task.content, lang, matches)
     return defined.symbols, used.references, brought_in, _left_out(defined.left_out, used.left_out)
 
 

@@ -51,11 +51,6 @@ _SOURCES: dict[Language, tuple[str, str, tuple[str, ...]]] = {
     Language.LUA: ("tree_sitter_lua", "language", ("lua", "imports/lua")),
     Language.ELIXIR: ("tree_sitter_elixir", "language", ("elixir", "imports/elixir")),
     Language.BASH: ("tree_sitter_bash", "language", ("bash", "imports/bash")),
-    Language.SQL: ("tree_sitter_sql", "language", ("sql",)),
-    Language.MARKDOWN: ("tree_sitter_markdown", "language", ("markdown",)),
-    Language.YAML: ("tree_sitter_yaml", "language", ("yaml",)),
-    Language.TOML: ("tree_sitter_toml", "language", ("toml",)),
-    Language.JSON: ("tree_sitter_json", "language", ("json",)),
 }
 
 

@@ -1,5 +1,6 @@
 """Which language a path is in."""
 
+import re
 from enum import IntEnum
 
 PARSER_VERSION = 2
@@ -57,21 +58,44 @@ _SUFFIXES: dict[Language, str] = {
     Language.SWIFT: "swift",
     Language.LUA: "lua",
     Language.ELIXIR: "ex exs",
-    Language.BASH: "sh bash",
+    Language.BASH: "sh bash ksh bats ebuild",
     Language.SQL: "sql",
     Language.MARKDOWN: "md markdown",
     Language.YAML: "yaml yml",
     Language.TOML: "toml",
-    Language.JSON: "json",
+    Language.JSON: "json jsonc json5 webmanifest code-workspace",
     Language.CSS: "css scss less",
     Language.HTML: "html htm svg",
 }
 _BY_SUFFIX: dict[str, Language] = {
     suffix: language for language, suffixes in _SUFFIXES.items() for suffix in suffixes.split()
 }
-_BY_NAME: dict[str, Language] = dict.fromkeys(
-    ("rakefile", "gemfile", "podfile", "fastfile", "vagrantfile"), Language.RUBY
-)
+_NAMES: dict[Language, str] = {
+    Language.PYTHON: "sconstruct sconscript wscript",
+    Language.RUBY: "rakefile gemfile podfile fastfile vagrantfile",
+    Language.BASH: ".bashrc .bash_profile .bash_aliases .bash_logout .profile .envrc pkgbuild",
+    Language.TOML: "pipfile",
+    Language.JSON: ".babelrc .jshintrc .swcrc",
+    Language.YAML: ".clang-format .clang-tidy",
+}
+_BY_NAME: dict[str, Language] = {name: language for language, names in _NAMES.items() for name in names.split()}
+_INTERPRETERS: dict[Language, str] = {
+    Language.PYTHON: "python pypy",
+    Language.JAVASCRIPT: "node nodejs",
+    Language.TYPESCRIPT: "deno bun ts-node tsx",
+    Language.RUBY: "ruby jruby",
+    Language.PHP: "php",
+    Language.SCALA: "scala scala-cli",
+    Language.KOTLIN: "kotlin",
+    Language.SWIFT: "swift",
+    Language.LUA: "lua luajit resty",
+    Language.ELIXIR: "elixir",
+    Language.BASH: "sh bash dash ksh ash bats",
+}
+_BY_INTERPRETER: dict[str, Language] = {
+    name: language for language, names in _INTERPRETERS.items() for name in names.split()
+}
+_SHEBANG = re.compile(rb"#![ \t]*(?:\S*/)?(?:env[ \t]+(?:-\S+[ \t]+|\w+=\S*[ \t]+)*)?(?:\S*/)?([a-z-]+)")
 
 
 def language_of(path: str) -> Language:
@@ -81,3 +105,12 @@ def language_of(path: str) -> Language:
     if dot and stem:
         return _BY_SUFFIX.get(suffix.lower(), Language.TEXT)
     return _BY_NAME.get(name.lower(), Language.TEXT)
+
+
+def language_of_script(content: bytes) -> Language:
+    """The language that a text's first line (`#!/usr/bin/env bash`) names; TEXT where it names none that is known.
+
+    For files that are TEXT by their path. They stay TEXT in their rows: when a tree is compared nobody has read them.
+    """
+    match = _SHEBANG.match(content)
+    return _BY_INTERPRETER.get(match[1].decode().rstrip("-"), Language.TEXT) if match else Language.TEXT
