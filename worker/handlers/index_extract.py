@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from worker.catalog.blobs import BlobKey, NewBlob, known_blobs, store_blobs
@@ -25,13 +26,21 @@ def extract_and_store(run: Run, target: Target, plan: Plan) -> Stored:
         ids |= store_blobs(run.connection, target.scope, PARSER_VERSION, unread[start : start + BATCH_BLOBS])
     to_read = {key: path for key, path in missing.items() if path not in plan.skips}
     counts: Counter[str] = Counter()
-    for batch in _batches(run.pool.extract(_tasks(plan.git_dir, to_read))):
-        ids |= store_blobs(run.connection, target.scope, PARSER_VERSION, [_new_blob(extract) for extract in batch])
-        counts["parsed"] += len(batch)
-        counts["symbols"] += sum(len(extract.symbols) for extract in batch)
-        counts["references"] += sum(len(extract.references) for extract in batch)
-        _tell_what_was_left_out(run, to_read, batch)
-        run.context.progress("extract", counts["parsed"], len(to_read))
+    with ThreadPoolExecutor(1, "store") as storer:
+        storing: Future[dict[BlobKey, int]] | None = None
+        for batch in _batches(run.pool.extract(_tasks(plan.git_dir, to_read))):
+            # While Postgres stores one batch the extractors read the next: at most two are in memory.
+            if storing is not None:
+                ids |= storing.result()
+            rows = [_new_blob(extract) for extract in batch]
+            storing = storer.submit(store_blobs, run.connection, target.scope, PARSER_VERSION, rows)
+            counts["parsed"] += len(batch)
+            counts["symbols"] += sum(len(extract.symbols) for extract in batch)
+            counts["references"] += sum(len(extract.references) for extract in batch)
+            _tell_what_was_left_out(run, to_read, batch)
+            run.context.progress("extract", counts["parsed"], len(to_read))
+        if storing is not None:
+            ids |= storing.result()
     run.context.log.info("extracted", **counts, reused=len(wanted) - len(missing))
     return Stored(ids, counts["parsed"], counts["symbols"], counts["references"])
 
