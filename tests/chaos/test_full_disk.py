@@ -82,8 +82,8 @@ def test_promise_4_a_full_workspace_is_an_error_of_the_jobs_that_write(start_wor
         what="the failure of a writing job",
     )
     said = load.ask("select status, error_class, error_message, crashes from indexing_jobs where id = %s", writing)[0]
-    print(said)
-    assert said["status"] == "queued"
+    assert (said["status"], said["error_class"]) == ("queued", "disk_full")
+    assert "WORKER_SCRATCH_DIR" in said["error_message"]
     assert said["crashes"] == 0
     eventually(
         lambda: not load.ask("select from indexing_jobs where id = any (%s) and status <> 'completed'", others),

@@ -3,6 +3,7 @@
 An answer is what a child can say over its channel: a mapping of plain values.
 """
 
+import errno
 import traceback
 from collections.abc import Mapping
 from typing import Any
@@ -10,11 +11,13 @@ from typing import Any
 import psycopg
 
 from worker.backoff import retry_delay
-from worker.errors import DatabaseUnavailable, LeaseLost, Snooze, WorkerError
+from worker.errors import DatabaseUnavailable, DiskFull, LeaseLost, Snooze, WorkerError
 from worker.job import Ending, Job, JobLog, Outcome
 from worker.redact import Redactor
 
 Answer = Mapping[str, Any]
+
+_FREE_SPACE = "Free space in WORKER_SCRATCH_DIR, or point it to a larger disk."
 
 OUTAGES = ("08", "53", "57P", "40", "55P03")
 """Beginnings of the SQLSTATEs with which Postgres says: not now. Others are errors of the job itself."""
@@ -33,6 +36,10 @@ def verdict(failure: Exception, log: JobLog, redactor: Redactor) -> Answer:
             sentence = redactor.text(f"{failure} {failure.hint}" if failure.hint else str(failure))
             retryable, seconds = getattr(failure, "retryable", False), getattr(failure, "seconds", None)
             return _failed(failure.code, sentence, retryable, seconds)
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
+            log.error("no room on the disk", reason=str(failure))
+            sentence = redactor.text(f"There is no room left on the disk: {failure}. {_FREE_SPACE}")[:2000]
+            return _failed(DiskFull.code, sentence, True, None)
         case MemoryError():
             log.error("out of memory")
             return _failed("out_of_memory", "The attempt ran out of memory.", True, None, crash=True)
