@@ -49,6 +49,13 @@ class NotFound(WorkerError):
     code = "not_found"
 
 
+class SearchTooSlow(WorkerError):
+    """A search ran into its time limit."""
+
+    code = "search_too_slow"
+    hint = "Give more of the text, or narrow it with --repo, --path or --language."
+
+
 class ScheduleError(WorkerError):
     """A schedule that cannot be: its cron expression, time zone or name."""
 

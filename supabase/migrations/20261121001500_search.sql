@@ -50,7 +50,7 @@ begin
             when '?' then '[^/]'
             else regexp_replace(part, '([][\\^$.|+(){}])', '\\\1', 'g') end;
     end loop;
-    return case when position('/' in ltrim(p_glob, '/')) > 0 or left(p_glob, 1) = '/' then '^' else '(?:^|/)' end
+    return case when position('/' in glob) > 0 or left(p_glob, 1) = '/' then '^' else '(?:^|/)' end
         || made || case when right(p_glob, 1) = '/' then '/' else '(?:/|$)' end;
 end $$;
 
@@ -142,16 +142,19 @@ begin
     return p_text;
 end $$;
 
--- A regular expression in which ^ and $ mean lines and nothing but \n and \s reaches over one; refused if it is none.
+-- A regular expression of Postgres in which ^ and $ mean lines and . stays within one, and in which \b is the edge of a
+-- word, as everywhere else; refused if it is none.
 create function idx.checked_regex(p_regex text) returns text
 language plpgsql immutable set search_path = '' as $$
+declare
+    made text := regexp_replace(p_regex, '(?<!\\)((?:\\\\)*)\\b', '\1\\y', 'g');
 begin
     if p_regex ~ '^(\*\*\*|\(\?[a-z]+\))' then
         raise exception 'the regular expression must not begin with options: use case_sensitive'
             using errcode = 'invalid_parameter_value';
     end if;
-    perform '' ~ ('(?n)' || p_regex);
-    return '(?n)' || p_regex;
+    perform '' ~ ('(?n)' || made);
+    return made;
 exception when invalid_regular_expression then
     raise exception 'the regular expression is not valid: %', replace(sqlerrm, 'invalid regular expression: ', '')
         using errcode = 'invalid_parameter_value';
@@ -190,7 +193,8 @@ declare
     added integer;
 begin
     if regex then
-        pattern := idx.checked_regex(asked);
+        asked := idx.checked_regex(asked);
+        pattern := '(?n)' || asked;
         whole := '(?n)\m(?:' || asked || ')\M';
         matches := format('%s %L', case when case_sensitive then '~' else '~*' end, pattern);
     else
@@ -306,7 +310,7 @@ begin
                 (select string_agg(regexp_replace(l, '([][\\^$.|?*+(){}])', '\\\1'), '.*' order by n)
                  from regexp_split_to_table(asked, '') with ordinality a (l, n)), trgm, asked);
             rank := format('case when lower(s.name) = lower(%L) then 0 when s.name ilike %L then 1
-                            else 2 + round(10 * (1 - %I.similarity(s.name, %1$L)))::int end', asked, begins, trgm);
+                            else 2 + round(100 * (1 - %I.similarity(s.name, %1$L)))::int end', asked, begins, trgm);
         elsif folded then
             matches := format('%s and s.name ilike %L', idx.folded_prefix(asked, 3), begins);
         else
@@ -430,6 +434,14 @@ begin
           least(greatest(coalesce(max_results, 50), 1), 1000);
 end $$;
 
+-- What an import of one of these files may name: the file itself, or its folder (a Go package).
+create function idx.import_targets(p_paths text[]) returns text[] language sql immutable set search_path = '' as $$
+    select array(
+        select p from unnest(p_paths) p
+        union
+        select coalesce(substring(p from '^.*/'), '/') from unnest(p_paths) p);
+$$;
+
 -- Which files a change of this one may reach, through their imports and those of who imports them: breadth first, each
 -- file once, with its distance and with the import that leads to it.
 create function public.impact(
@@ -459,12 +471,12 @@ begin
         order by v.repo_no
     loop
         seen := array[asked];
-        edge := seen;
+        edge := idx.import_targets(seen);
         for depth in 1 .. deepest loop
             reached := array(
                 select distinct e.src
-                from unnest(edge) d
-                join idx.import_edges e on e.repo_no = place.repo_no and e.branch_no = place.branch_no and e.dst = d
+                from unnest(edge) t
+                join idx.import_edges e on e.repo_no = place.repo_no and e.branch_no = place.branch_no and e.dst = t
                 where e.src <> all (seen));
             exit when reached = '{}';
             return query
@@ -473,8 +485,8 @@ begin
                        idx.cursor_at('impact', place.repo_no::text, depth::text, n.src)
                 from (
                     select distinct on (e.src) e.src, e.dst, e.module, e.line
-                    from unnest(edge) d
-                    join idx.import_edges e on e.repo_no = place.repo_no and e.branch_no = place.branch_no and e.dst = d
+                    from unnest(edge) t
+                    join idx.import_edges e on e.repo_no = place.repo_no and e.branch_no = place.branch_no and e.dst = t
                     where e.src = any (reached)
                     order by e.src, e.dst, e.line
                 ) n
@@ -486,7 +498,7 @@ begin
             if wanted = 0 then
                 return;
             end if;
-            edge := reached;
+            edge := idx.import_targets(reached);
             seen := seen || reached;
         end loop;
     end loop;

@@ -13,15 +13,18 @@ from worker import __version__
 from worker.cli import (
     acting,
     demo,
+    documents,
     indexing,
     jobs,
     lanes,
     looks,
     processes,
+    relations,
     repositories,
     schedules,
     searching,
     standing,
+    symbols,
 )
 from worker.errors import WorkerError
 from worker.logging import redactor
@@ -57,7 +60,7 @@ def _options(
     """From a git push to searchable code in your own Postgres."""
 
 
-for module in (processes, indexing, jobs, acting, lanes, standing, searching, demo):
+for module in (processes, indexing, jobs, acting, lanes, standing, searching, symbols, relations, documents, demo):
     module.add_commands(app)
 repositories.add_commands(repo)
 app.add_typer(repo)

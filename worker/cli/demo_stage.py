@@ -9,6 +9,7 @@ from uuid import UUID
 
 from worker.catalog import repositories
 from worker.catalog.branches import load_repository
+from worker.catalog.search import Page, Scope, search_code, search_symbols
 from worker.cli import looks
 from worker.cli.demo_change import CHANGED_FILE, ScratchClone
 from worker.cli.follow import follow_job
@@ -16,8 +17,9 @@ from worker.cli.github_push import Push, post_push
 from worker.cli.jobs import print_events
 from worker.cli.own import OwnProcess, own_worker
 from worker.cli.repositories import parse_url, register
-from worker.cli.searching import find_code, find_symbols, print_code, print_symbols
+from worker.cli.searching import print_code
 from worker.cli.state import State
+from worker.cli.symbols import print_symbols
 from worker.git.resolve import Tip, resolve_tip
 from worker.git.url import RepositoryUrl
 from worker.job import INCREMENTAL_UPDATE, Status
@@ -126,14 +128,15 @@ class Stage:
         print_events(out, self.state.ask(events_of, job_id))
 
     def _show_searches(self, repository_id: UUID) -> None:
-        def symbols(query: str) -> list[Row]:
-            return find_symbols(self.state, query, repo=str(repository_id), limit=5)
-
-        found = next(((query, rows) for query in ("main", "run", "s", "t") if (rows := symbols(query))), ("main", []))
-        self.say(f'Symbols (worker symbols "{found[0]}")')
-        print_symbols(self.state.out, found[1])
-        self.say('Code (worker search "return ")')
-        print_code(self.state.out, find_code(self.state, "return ", repo=str(repository_id), limit=5), "return ")
+        scope, some = Scope(self.state.visible_user, repository_id), Page(limit=5)
+        with self.state.connection() as connection:
+            for query in ("main", "run", "s", "t"):
+                if found := search_symbols(connection, query, scope, some):
+                    self.say(f'Symbols (worker symbols "{query}")')
+                    print_symbols(self.state.out, found)
+                    break
+            self.say('Code (worker search "return ")')
+            print_code(self.state.out, search_code(connection, "return ", scope, some), "return ")
 
     def _show_metrics(self) -> None:
         import httpx  # slow to import, and only the demo needs it
