@@ -25,6 +25,17 @@ def test_add_prints_what_github_wants(worker: Worker, monkeypatch: pytest.Monkey
     assert f"Payload URL   {first['webhook_url']}\n" in again.out
 
 
+def test_several_branches_may_be_tracked(worker: Worker) -> None:
+    """The first one that is no pattern is the main branch; naming others replaces those before."""
+    url = "https://github.com/pallets/flask"
+    worker("repo", "add", url, "--branch", "release/*", "--branch", "stable", "--branch", "dev")
+    shown = worker("repo", "show", "flask", "--json").json
+    assert (shown["branch"], shown["branches"]) == ("stable", ["release/*", "dev"])
+    worker("repo", "add", url, "--branch", "main")
+    shown = worker("repo", "show", "flask", "--json").json
+    assert (shown["branch"], shown["branches"]) == ("main", [])
+
+
 REFUSED = {
     "http://github.com/a/b": "use https",
     "https://127.0.0.1/a/b": "is not a public address",

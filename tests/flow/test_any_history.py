@@ -48,6 +48,7 @@ steps = st.lists(
         st.tuples(st.just("push"), branches, st.integers(0, 7)),
         st.tuples(st.just("push"), branches, st.integers(0, 7)),
         st.tuples(st.just("index"), branches, st.integers(0, 7)),
+        st.tuples(st.just("delete"), st.just("release/1"), st.just(0)),
     ),
     min_size=1,
     max_size=8,
@@ -72,9 +73,9 @@ def trees_of(history):
     return trees
 
 
-def deliver(indexer, repository_id, branch, before=None, after=None):
+def deliver(indexer, repository_id, branch, before=None, after=None, *, deleted=False):
     """Run one delivery's job; a server that shows what was before the push is asked again later, which is no harm."""
-    payload = {"ref": f"refs/heads/{branch}", "before": before, "after": after}
+    payload = {"ref": f"refs/heads/{branch}", "before": before, "after": after, "deleted": deleted}
     job = indexer.claim(repository_id, **payload)
     try:
         index(indexer.context(job), IndexPayload.model_validate(payload))
@@ -94,6 +95,9 @@ def check(indexer, make_repository, folder, history, steps):
     for what, branch, number in steps:
         if what == "push":
             pushed.setdefault(branch, []).append(remote.push(branch, number % len(remote.commits)))
+        elif what == "delete" and pushed.pop(branch, None):
+            remote.delete(branch)
+            deliver(indexer, repository_id, branch, deleted=True)
         elif branch in pushed:  # a late, an early, a lost or a repeated delivery
             commits = pushed[branch]
             deliver(
@@ -104,6 +108,8 @@ def check(indexer, make_repository, folder, history, steps):
         deliver(indexer, repository_id, branch)
         deliver(indexer, fresh, branch)
         assert indexer.rows(repository_id, branch) == indexer.rows(fresh, branch)
+    known = "select name from repository_branches where repository_id = %s and commit is not null"
+    assert {row["name"] for row in indexer.db.execute(known, (repository_id,))} == set(pushed)
     shutil.rmtree(remote.path)
 
 

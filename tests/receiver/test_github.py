@@ -52,6 +52,7 @@ def test_githubs_first_push_is_indexed() -> None:
         "after": "6113728f27ae82c7b1a177c8d03f9e96e0adf246",
         "before": None,
         "forced": False,
+        "deleted": False,
         "hints": {"added": ["README.md"], "modified": [], "removed": []},
         "rebuild": False,
     }
@@ -87,6 +88,41 @@ def test_the_tracked_branch(tracked: Tracked, branch: str) -> None:
     assert _payload(decide("push", _push(f"refs/heads/{branch}"), tracked))["ref"] == f"refs/heads/{branch}"
     other = decide("push", _push("refs/heads/other"), tracked)
     assert other == Decision(Kind.IGNORE, f"The push is to branch other; this repository tracks {branch}.")
+
+
+FURTHER = Tracked(default_branch="main", patterns=("dev", "release/*", "team/**"))
+
+
+@pytest.mark.parametrize(
+    ("branch", "kind"),
+    [
+        ("main", Kind.INDEX),
+        ("dev", Kind.INDEX),
+        ("release/1", Kind.INDEX),
+        ("release/1/fix", Kind.IGNORE),
+        ("release/", Kind.INDEX),
+        ("team/a/b", Kind.INDEX),
+        ("devel", Kind.IGNORE),
+        ("other", Kind.IGNORE),
+    ],
+)
+def test_further_branches_are_tracked_by_name_and_pattern(branch: str, kind: Kind) -> None:
+    """One star stops at a slash, two do not."""
+    assert decide("push", _push(f"refs/heads/{branch}"), FURTHER).kind is kind
+
+
+def test_a_further_branch_that_was_deleted_is_removed_by_its_job() -> None:
+    """The job asks the server; the main branch stays as it was."""
+    payload = _payload(decide("push", _push("refs/heads/release/1", deleted=True, after=NONE), FURTHER))
+    assert (payload["deleted"], payload["after"], payload["before"]) == (True, None, OLD)
+    assert decide("push", _push(deleted=True, after=NONE), FURTHER).kind is Kind.IGNORE
+
+
+def test_a_default_branch_that_was_renamed_is_tracked_under_its_new_name() -> None:
+    """The row still has the old one."""
+    push = _push("refs/heads/trunk", repository={"id": 7, "default_branch": "trunk"})
+    assert decide("push", push, Tracked(default_branch="main")).kind is Kind.INDEX
+    assert decide("push", push, Tracked(branch="main")).kind is Kind.IGNORE
 
 
 @pytest.mark.parametrize(

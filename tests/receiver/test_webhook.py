@@ -60,6 +60,7 @@ def test_a_push_becomes_a_committed_delivery_and_job(sender: Sender, db: Databas
         "before": OLD,
         "after": NEW,
         "forced": False,
+        "deleted": False,
         "hints": {"added": [], "modified": ["README.md"], "removed": []},
         "rebuild": False,
     }

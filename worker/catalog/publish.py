@@ -64,9 +64,11 @@ set commit = %(commit)s, generation = generation + 1, parser_version = %(parser_
 where repository_id = %(repository)s and branch_no = %(branch_no)s and generation = %(generation)s"""
 _ADVANCE_REPOSITORY = """
 update public.repositories
-set default_branch = coalesce(%(default_branch)s, default_branch), last_indexed_commit = %(commit)s,
-    last_indexed_at = now(), index_generation = index_generation + 1, size_bytes = %(size)s,
-    visibility = coalesce(%(visibility)s, visibility), updated_at = now()
+set default_branch = coalesce(%(default_branch)s, default_branch),
+    last_indexed_commit = case when %(is_main)s then %(commit)s else last_indexed_commit end,
+    last_indexed_at = case when %(is_main)s then now() else last_indexed_at end,
+    size_bytes = case when %(is_main)s then %(size)s else size_bytes end,
+    index_generation = index_generation + 1, visibility = coalesce(%(visibility)s, visibility), updated_at = now()
 where id = %(repository)s"""
 
 
@@ -122,7 +124,10 @@ def advance(
     default_branch: str | None,
     visibility: str | None,
 ) -> bool:
-    """Set the indexed commit; false when somebody else has published this branch since it was loaded."""
+    """Set the indexed commit, of the repository too if this is its main branch.
+
+    False when somebody else has published this branch since it was loaded.
+    """
     facts = {
         "repository": repository.id,
         "branch_no": branch.branch_no,
@@ -132,6 +137,7 @@ def advance(
         "size": size_bytes,
         "default_branch": default_branch,
         "visibility": visibility,
+        "is_main": branch.name == (repository.branch or default_branch or branch.name),
     }
     if connection.execute(_ADVANCE_BRANCH, facts).rowcount == 0:
         return False

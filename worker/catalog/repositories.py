@@ -1,17 +1,20 @@
 """Repositories as people handle them: register, find, list, remove. For the command line."""
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
 import psycopg
 
+from worker.catalog.tracking import is_pattern
 from worker.errors import NotFound
 
 Connection = psycopg.Connection[dict[str, Any]]
 
 _REGISTER = """
 insert into public.repositories (user_id, name, git_url, provider, settings)
-values (%(user)s, %(name)s, %(url)s, %(provider)s, jsonb_strip_nulls(jsonb_build_object('branch', %(branch)s::text)))
+values (%(user)s, %(name)s, %(url)s, %(provider)s,
+        jsonb_strip_nulls(jsonb_build_object('branch', %(branch)s::text, 'branches', to_jsonb(%(patterns)s::text[]))))
 on conflict (user_id, git_url) do update
     set settings = repositories.settings || excluded.settings, updated_at = now()
 returning id, (xmax = 0) as created"""
@@ -31,7 +34,8 @@ where %(user)s::uuid is null or s.user_id = %(user)s
 order by s.name, s.git_url"""
 _SHOW = """
 select r.id, r.name, r.git_url, r.provider, r.visibility, r.status, r.sync_state, r.default_branch,
-       r.settings ->> 'branch' as branch, r.last_indexed_commit, r.last_indexed_at, r.index_generation, r.size_bytes,
+       r.settings ->> 'branch' as branch,
+       r.settings -> 'branches' as branches, r.last_indexed_commit, r.last_indexed_at, r.index_generation, r.size_bytes,
        r.webhook_secret_fingerprint, r.webhook_secret_version, r.webhook_last_ping_at, r.created_at,
        (select coalesce(sum(tokens_used), 0) from public.token_usage u where u.repository_id = r.id) as tokens_used
 from public.repositories r where r.id = %s"""
@@ -57,10 +61,16 @@ def ensure_owner(connection: Connection, user_id: UUID, *, create: bool) -> None
 
 
 def register(
-    connection: Connection, *, user_id: UUID, name: str, url: str, provider: str, branch: str | None
+    connection: Connection, *, user_id: UUID, name: str, url: str, provider: str, branches: Sequence[str] = ()
 ) -> tuple[UUID, bool]:
-    """The repository of this owner and URL, and whether it is new. A branch given here is tracked from now on."""
-    facts = {"user": user_id, "name": name, "url": url, "provider": provider, "branch": branch}
+    """The repository of this owner and URL, and whether it is new.
+
+    Branches given here are tracked from now on, instead of those before; patterns stand for many. The first one without
+    a wildcard is the main branch; without such a one it is the default branch.
+    """
+    main = next((branch for branch in branches if not is_pattern(branch)), None)
+    others = [branch for branch in branches if branch != main] if branches else None
+    facts = {"user": user_id, "name": name, "url": url, "provider": provider, "branch": main, "patterns": others}
     row = connection.execute(_REGISTER, facts).fetchone()
     assert row is not None
     return row["id"], row["created"]

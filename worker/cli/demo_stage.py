@@ -81,7 +81,7 @@ class Stage:
         from worker.receiver.signature import load_master_keys
 
         url = parse_url(self.state, place)
-        repository_id, _ = register(self.state, url, name=None, branch=None)
+        repository_id, _ = register(self.state, url, name=None)
         with self.state.connection() as connection:
             tip = resolve_tip(url, load_repository(connection, repository_id).branch)
             secret = provision_secret(connection, load_master_keys(self.state.settings), repository_id)

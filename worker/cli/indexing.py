@@ -36,7 +36,7 @@ def index(
     Example: worker index .
     """
     with open_state(quiet=json) as state:
-        repository_id, _ = register(state, parse_url(state, place), name=None, branch=branch)
+        repository_id, _ = register(state, parse_url(state, place), name=None, branches=[branch] if branch else ())
         job_id = enqueue_index(state, repository_id, rebuild=rebuild)
         if detach:
             _print_enqueued(state, repository_id, job_id, as_json=json)

@@ -1,6 +1,7 @@
 """repo add, list, show, remove, rotate-secret."""
 
 import sys
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Annotated
 from uuid import UUID
@@ -26,13 +27,13 @@ def add_commands(app: typer.Typer) -> None:
     app.command("rotate-secret")(rotate_secret)
 
 
-def register(state: State, url: RepositoryUrl, *, name: str | None, branch: str | None) -> tuple[UUID, bool]:
+def register(state: State, url: RepositoryUrl, *, name: str | None, branches: Sequence[str] = ()) -> tuple[UUID, bool]:
     """The repository's id and whether it is new, owned by the command's tenant."""
     provider = "github" if url.host == "github.com" else "git"
     with state.connection() as connection:
         repositories.ensure_owner(connection, state.user_id, create=state.database.embedded)
         return repositories.register(
-            connection, user_id=state.user_id, name=name or url.name, url=url.url, provider=provider, branch=branch
+            connection, user_id=state.user_id, name=name or url.name, url=url.url, provider=provider, branches=branches
         )
 
 
@@ -74,7 +75,10 @@ def agrees(question: str) -> bool:
 
 def add(
     url: Annotated[str, typer.Argument(metavar="URL", help="https://host/owner/repository, or a local path.")],
-    branch: Annotated[str | None, typer.Option(help="Branch to track; default: the default branch.")] = None,
+    branch: Annotated[
+        list[str] | None,
+        typer.Option(help="Branch to track, or a pattern such as 'release/*'; may be repeated. The first is searched."),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="A name to list it by; default: from the URL.")] = None,
     json: Json = False,
 ) -> None:
@@ -87,7 +91,7 @@ def add(
 
     with open_state(quiet=json) as state:
         parsed, keys = parse_url(state, url), load_master_keys(state.settings)
-        repository_id, created = register(state, parsed, name=name, branch=branch)
+        repository_id, created = register(state, parsed, name=name, branches=branch or ())
         with state.connection() as connection:
             secret = provision_secret(connection, keys, repository_id)
         _show_secret(state, repository_id, secret, json=json, created=created)

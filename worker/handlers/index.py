@@ -11,7 +11,7 @@ from typing import Any
 
 from worker.catalog.branches import PUBLIC_SCOPE, load_branch, load_repository, owner_scope
 from worker.catalog.files import StoredFile, stored_files
-from worker.errors import Snooze
+from worker.errors import BranchNotFound, EmptyRepository, Snooze
 from worker.git.download import Download
 from worker.git.resolve import Tip, resolve_tip
 from worker.git.tree import TreeEntry, read_tree
@@ -20,6 +20,7 @@ from worker.handlers.index_extract import extract_and_store
 from worker.handlers.index_fetch import fetch_contents, fetch_tree
 from worker.handlers.index_link import link
 from worker.handlers.index_publish import publish, publish_nothing_new
+from worker.handlers.index_remove import remove_missing
 from worker.handlers.index_run import Plan, Run, Target
 from worker.handlers.payloads import IndexPayload
 from worker.handlers.registry import handler
@@ -39,8 +40,11 @@ def index(context: JobContext, payload: IndexPayload) -> Mapping[str, Any]:
     # The extractors are forked before anything asks for secrets: what parses foreign content holds none.
     with ExtractorPool(context.processes) as pool, context.connect() as connection:
         run = Run(context, context.settings, connection, pool)
-        with run.phase("resolve"):
-            target = _resolve(run, payload)
+        try:
+            with run.phase("resolve"):
+                target = _resolve(run, payload)
+        except (BranchNotFound, EmptyRepository) as missing:
+            return remove_missing(run, payload, missing)
         if _is_current(target):
             return publish_nothing_new(run, target)
         with run.phase("fetch"):
@@ -79,7 +83,8 @@ def _wait_for_replica(run: Run, payload: IndexPayload, tip: Tip) -> None:
     """The push is known before the server shows it: come back, but not for long."""
     job = run.context.job
     is_young = job.started_at - (payload.asked_at or job.queued_at) < REPLICA_LAG  # all by the clock of Postgres
-    is_stale = tip.commit in (payload.before, *payload.befores) and payload.after not in (None, tip.commit)
+    is_moved = payload.after not in (None, tip.commit) or payload.deleted
+    is_stale = is_moved and tip.commit in (payload.before, *payload.befores)
     if is_young and is_stale:
         raise Snooze(f"The server still shows {tip.commit[:12]}, not the pushed commit.", seconds=5)
 

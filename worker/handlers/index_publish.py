@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from worker.catalog.branches import PUBLIC_SCOPE
+from worker.catalog.branches import PUBLIC_SCOPE, remove_untracked
 from worker.catalog.edges import EdgeChanges, write_edges
 from worker.catalog.files import totals
 from worker.catalog.publish import PublishedFile, advance, bill_blobs, limit_transaction, pin, write_paths
@@ -36,6 +36,7 @@ def publish(run: Run, target: Target, plan: Plan, stored: Stored, edges: EdgeCha
         record_tokens(connection, job, tokens, api_key_id=target.repository.api_key_id, tokenizer=TOKENIZER)
         size_bytes = totals(connection, target.repository.repo_no, target.branch.branch_no).size_bytes
         _advance(run, target, size_bytes=size_bytes)
+        _forget_untracked(run, target)
         facts = {
             "files_changed": len(changes.write) + len(changes.remove),
             "files_removed": len(changes.remove),
@@ -78,6 +79,15 @@ def _advance(run: Run, target: Target, *, size_bytes: int) -> None:
     )
     if not moved:
         raise LeaseLost("Another attempt has published this branch meanwhile; nothing was published.")
+
+
+def _forget_untracked(run: Run, target: Target) -> None:
+    tip = target.tip
+    gone = remove_untracked(
+        run.connection, target.repository, keep=target.branch.name, default_branch=tip.default_branch
+    )
+    if gone:
+        run.context.log.info("no longer tracked", branches=gone)
 
 
 def _result(run: Run, target: Target, facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,6 +27,7 @@ class IndexPayload(BaseModel):
     before: Commit | None = None
     after: Commit | None = None
     forced: bool = False
+    deleted: bool = False  # the push deleted the branch; the server decides whether it is gone
     hints: Hints | Literal["unknown"] | None = None
     rebuild: bool = False
     befores: list[Commit] = []  # where the pushes that have joined came from

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, TypeGuard
 from urllib.parse import parse_qs
 
+from worker.catalog.tracking import tracks
 from worker.receiver.stored import UNSTORABLE
 
 MOST_HINTS = 3000
@@ -31,11 +32,14 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Tracked:
-    """What the repository's row says: its owner's choice of branch, its default branch, GitHub's numeric id."""
+    """What the repository's row says: its owner's choice of branch, its default branch, GitHub's numeric id, and its
+    further branches, as patterns.
+    """
 
     branch: str | None = None
     default_branch: str | None = None
     provider_id: int | None = None
+    patterns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +100,24 @@ def _decide_push(push: Mapping[str, Any], tracked: Tracked) -> Decision:
 
 
 def _decide_branch(push: Mapping[str, Any], branch: str, tracked: Tracked) -> Decision:
-    wanted = tracked.branch or tracked.default_branch or _mapping(push, "repository").get("default_branch")
-    if not _is_text(wanted, _LONGEST_REF):
+    """A default branch that was renamed is known by its old name here and by its new one there: both are main."""
+    theirs = _mapping(push, "repository").get("default_branch")
+    names = [tracked.branch] if tracked.branch else [tracked.default_branch, theirs]
+    main = [name for name in names if _is_text(name, _LONGEST_REF)]
+    if not main:
         return _malformed("The push does not name its repository's default branch, and none is known here.")
-    if branch != wanted:
+    if not tracks(branch, main=main, patterns=tracked.patterns):
+        wanted = ", ".join(dict.fromkeys([main[0], *tracked.patterns]))
         return _ignore(f"The push is to branch {branch}; this repository tracks {wanted}.")
     if push.get("deleted") is True or push["after"] == _NO_COMMIT:
-        return _ignore(f"Branch {branch} was deleted; the index keeps its last state.")
+        if branch in main:
+            return _ignore(f"Branch {branch} was deleted; the index keeps its last state.")
+        return Decision(Kind.INDEX, job_payload=_deleted_payload(push))
     return Decision(Kind.INDEX, job_payload=_index_payload(push))
+
+
+def _deleted_payload(push: Mapping[str, Any]) -> dict[str, Any]:
+    return {**_index_payload(push), "after": None, "deleted": True}
 
 
 def _index_payload(push: Mapping[str, Any]) -> dict[str, Any]:
@@ -113,6 +127,7 @@ def _index_payload(push: Mapping[str, Any]) -> dict[str, Any]:
         "after": push["after"],
         "before": None if push["before"] == _NO_COMMIT else push["before"],
         "forced": forced,
+        "deleted": False,
         # A forced push lists the commits that came, not those that went.
         "hints": "unknown" if forced else _hints(push.get("commits")),
         "rebuild": False,

@@ -8,12 +8,14 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from worker.catalog.tracking import patterns_of
 from worker.errors import MasterKeyError
 from worker.receiver.github import Tracked
 from worker.receiver.signature import MasterKeys, fingerprint, webhook_secret
 
 READ = """
-select id, default_branch, provider_id, settings ->> 'branch' as branch, webhook_key_id, webhook_secret_version,
+select id, default_branch, provider_id, settings ->> 'branch' as branch, settings -> 'branches' as branches,
+       webhook_key_id, webhook_secret_version,
        webhook_secret_fingerprint, webhook_previous_key_id, webhook_previous_version, webhook_previous_until
 from public.repositories where id = %s"""
 
@@ -39,7 +41,7 @@ class Repository:
         """The facts in a row that READ returned."""
         return cls(
             id=row["id"],
-            tracked=Tracked(row["branch"], row["default_branch"], row["provider_id"]),
+            tracked=Tracked(row["branch"], row["default_branch"], row["provider_id"], patterns_of(row["branches"])),
             key_id=row["webhook_key_id"],
             version=row["webhook_secret_version"],
             fingerprint=row["webhook_secret_fingerprint"],
