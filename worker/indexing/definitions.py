@@ -20,6 +20,7 @@ _CALLABLES = frozenset({SymbolKind.FUNCTION, SymbolKind.METHOD})
 _TYPES = frozenset(
     {SymbolKind.CLASS, SymbolKind.INTERFACE, SymbolKind.TRAIT, SymbolKind.STRUCT, SymbolKind.ENUM, SymbolKind.TYPE}
 )
+_METHODS_OF_MODULES = frozenset({"method", "singleton_method", "alias"})  # in Ruby
 _SPECIAL_CLASSES = frozenset({SymbolKind.INTERFACE, SymbolKind.ENUM})
 _NAMED_EXPRESSIONS = frozenset({"function_expression", "class"})
 _BODIES = frozenset({"function_body", "class_body", "enum_class_body", "do_block"})  # that have no field's name
@@ -41,6 +42,7 @@ class _Found:
     receiver: Node | None
     start: int
     end: int
+    is_rest: bool
 
 
 @dataclass(slots=True)
@@ -68,7 +70,7 @@ def definitions(source: bytes, matches: Matches) -> Definitions:
     symbols: list[Symbol] = []
     scopes: list[_Scope] = []
     left_out = 0
-    for item in sorted(found.values(), key=lambda item: (item.start, -item.end)):
+    for item in _in_order(found, len(source)):
         while scopes and not _encloses(scopes[-1], item):
             scopes.pop()
         scope = _scope(source, item, scopes)
@@ -82,6 +84,14 @@ def definitions(source: bytes, matches: Matches) -> Definitions:
         if item.kind is not SymbolKind.TYPE or item.node.type != "type_definition":
             scopes.append(scope)  # `typedef struct a {…} b;` defines two neighbours
     return Definitions(tuple(symbols), frozenset(found), left_out)
+
+
+def _in_order(found: dict[int, _Found], size: int) -> list[_Found]:
+    """Outer definitions before inner ones; a namespace that nothing closes reaches to the next one."""
+    rest = size
+    for item in sorted((item for item in found.values() if item.is_rest), key=lambda item: -item.start):
+        item.end, rest = rest, item.start
+    return sorted(found.values(), key=lambda item: (item.start, -item.end))
 
 
 def _found(matches: Matches) -> dict[int, _Found]:
@@ -102,7 +112,7 @@ def _found(matches: Matches) -> dict[int, _Found]:
         start = name.start_byte
         before = found.get(start)
         if before is None or _tells_more(kind, receiver, before):
-            found[start] = _Found(kind, node, name, receiver, node.start_byte, node.end_byte)
+            found[start] = _Found(kind, node, name, receiver, node.start_byte, node.end_byte, "rest" in captures)
     return found
 
 
@@ -141,10 +151,16 @@ def _scope(source: bytes, item: _Found, scopes: list[_Scope]) -> _Scope | None:
     elif qualifier is not None:
         parent = f"{parent}.{qualifier}" if parent else qualifier
         kind = SymbolKind.METHOD if kind is SymbolKind.FUNCTION else kind
-    elif kind is SymbolKind.FUNCTION and outer is not None and outer.kind in _TYPES:
+    elif (
+        kind is SymbolKind.FUNCTION
+        and outer is not None
+        and (outer.kind in _TYPES or (outer.kind is SymbolKind.MODULE and item.node.type in _METHODS_OF_MODULES))
+    ):
         kind = SymbolKind.METHOD
     elif kind in _VALUES:
         kind = _kind_of_value(source, item, name, kind)
+        if outer is not None and outer.kind in _CALLABLES:
+            parent = outer.parent  # PHP's constructors declare fields among their parameters
     qualname = f"{parent}.{_text(name)}" if parent else _text(name)
     return _Scope(item.start, item.end, kind, name, qualname, parent)
 
@@ -155,7 +171,7 @@ def _is_noise(source: bytes, item: _Found, name: bytes, kind: SymbolKind, outer:
     if kind is SymbolKind.FUNCTION and item.node.type in _C_FUNCTIONS:
         return _is_no_function(source, item, name)
     if kind in _VALUES:
-        if outer is not None and outer.kind in _CALLABLES:
+        if outer is not None and outer.kind in _CALLABLES and item.node.type != "property_promotion_parameter":
             return True  # a local
         return _IMPORTED.match(source, item.start) is not None  # `const fs = require("fs")` imports
     # `const parse = function parse() {}` defines one thing.
@@ -181,13 +197,16 @@ def _receiver(source: bytes, node: Node, name: bytes, outer: _Scope | None) -> s
 
 def _kind_of_value(source: bytes, item: _Found, name: bytes, kind: SymbolKind) -> SymbolKind:
     """Constants are what the language says, or in Python what is written in capitals."""
-    if kind is SymbolKind.VARIABLE and item.node.type == "assignment" and name.isupper():
+    whole = item.node.type
+    if whole == "assignment":
+        return SymbolKind.CONSTANT if kind is SymbolKind.VARIABLE and name.isupper() else kind
+    if whole not in ("field_declaration", "declaration"):
+        return kind
+    words = source[item.start : item.name.start_byte].split()
+    if b"constexpr" in words or (b"static" in words and (b"final" in words or b"readonly" in words)):
         return SymbolKind.CONSTANT
-    if kind is SymbolKind.FIELD and item.node.type == "field_declaration":
-        words = source[item.start : item.name.start_byte].split()
-        if b"static" in words and b"final" in words:
-            return SymbolKind.CONSTANT
-    return kind
+    is_const = b"const" in words and item.name.type == "identifier" and not any(b"*" in word for word in words)
+    return SymbolKind.CONSTANT if is_const else kind
 
 
 def _too_long(scope: _Scope) -> bool:

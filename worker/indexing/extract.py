@@ -14,9 +14,9 @@ from worker.indexing.definitions import definitions
 from worker.indexing.grammars import ParsingStopped, grammar_of, parse
 from worker.indexing.imports import imports
 from worker.indexing.languages import Language, language_of_script
-from worker.indexing.macros import readable
 from worker.indexing.markup import LANGUAGES as MARKUP
 from worker.indexing.markup import markup
+from worker.indexing.preprocessor import readable
 from worker.indexing.records import Extract, Import, Reference, Symbol, Task
 from worker.indexing.references import references
 from worker.indexing.sql import sql

@@ -26,6 +26,20 @@ _DEFINE: dict[Language, dict[bytes, str]] = {
         b"test": "definition.function",
     },
     Language.BASH: {b"alias": "definition.macro"},
+    Language.RUBY: {
+        b"attr_accessor": "definition.field",
+        b"attr_reader": "definition.field",
+        b"attr_writer": "definition.field",
+        b"cattr_accessor": "definition.field",
+        b"mattr_accessor": "definition.field",
+        b"define_method": "definition.method",
+        b"define_singleton_method": "definition.method",
+        b"alias_method": "definition.method",
+        b"Class": "definition.class",
+        b"Module": "definition.module",
+        b"Struct": "definition.struct",
+        b"Data": "definition.struct",
+    },
 }
 _ATTRIBUTES = {
     b"type": "definition.type",
@@ -39,7 +53,8 @@ _NO_CONSTANTS = frozenset(
     b" enforce_keys external_resource fallback_to_any impl macrocallback moduledoc moduletag on_definition on_load"
     b" opaque optional_callbacks shortdoc spec tag tmp_dir type typedoc typep vsn".split()
 )
-_IMPLEMENT = frozenset([b"use", b"behaviour"])
+_FIRST_ONLY = frozenset([b"define_method", b"define_singleton_method", b"alias_method"])
+_IMPLEMENT = frozenset(b"use behaviour include extend prepend".split())
 _NO_CALLS: dict[Language, frozenset[bytes]] = {
     Language.ELIXIR: _NO_CONSTANTS
     | frozenset(
@@ -52,6 +67,11 @@ _NO_CALLS: dict[Language, frozenset[bytes]] = {
         b" echo enable eval exec exit export false fc fg getopts hash help history jobs kill let local logout mapfile"
         b" popd printf pushd pwd read readarray readonly return set shift shopt source suspend test times trap true"
         b" type typeset ulimit umask unalias unset wait".split()
+    ),
+    Language.RUBY: frozenset(
+        b"alias_method attr_accessor attr_reader attr_writer define_method extend include lambda module_function new"
+        b" prepend private private_class_method private_constant proc protected public raise require"
+        b" require_relative".split()
     ),
 }
 LANGUAGES = frozenset(_NO_CALLS)
@@ -70,7 +90,10 @@ def by_keyword(source: bytes, lang: Language, matches: Matches) -> Matches:
 
 def _told(source: bytes, lang: Language, captures: _Captures, specs: set[int]) -> _Captures | None:
     if "keyword" in captures:
-        return _defined(captures, _DEFINE[lang].get(_first(source, captures, "keyword")))
+        word = _first(source, captures, "keyword")
+        if word in _FIRST_ONLY and captures["name"][0].prev_named_sibling is not None:
+            return None
+        return _defined(captures, _DEFINE[lang].get(word))
     if "keyword.attribute" in captures:
         word = _first(source, captures, "keyword.attribute")
         if word == b"spec":

@@ -6,6 +6,11 @@ from tree_sitter import Node
 
 _OPERATORS = frozenset({"operator_name", "operator_cast", "qualified_identifier"})
 _SCOPED = _OPERATORS | {"template_function", "nested_namespace_specifier", "scope_resolution"}
+_PREFIXES = {  # in C#
+    "destructor_declaration": b"~",
+    "operator_declaration": b"operator ",
+    "conversion_operator_declaration": b"operator ",
+}
 _OPERATOR = re.compile(rb"\boperator\b")
 _BRACKET = re.compile(rb"[<>(]")
 _PIECES = re.compile(rb"::|[<>]|[^:<>]+|:")
@@ -20,8 +25,13 @@ def name_of(source: bytes, definition: Node, node: Node) -> tuple[bytes, str | N
     if kind == "alias" and b"." in name:  # Elixir
         before, _, name = name.rpartition(b".")
         return name, before.decode("utf-8", "replace")
-    if definition.type == "command":  # an alias in Bash
+    whole = definition.type
+    if whole == "command":  # an alias in Bash
         name = name.partition(b"=")[0]
+    elif whole in _PREFIXES:
+        name = _PREFIXES[whole] + name
+    elif kind == "simple_symbol":  # in Ruby
+        name = name.removeprefix(b":")
     return name, None
 
 

@@ -31,7 +31,15 @@ _BUILT_IN: dict[Language, frozenset[bytes]] = {
     ),
     Language.RUST: frozenset([b"Self"]),
     Language.JAVA: frozenset([b"var"]),
+    Language.C: frozenset([b"bool", b"size_t"]),
+    Language.CPP: frozenset([b"bool", b"size_t"]),
+    Language.CSHARP: frozenset(b"var dynamic nint nuint".split()),
+    Language.PHP: frozenset(b"self static parent".split()),
 }
+
+
+# What C++ and C# write like calls.
+_NO_CALLS = frozenset(b"static_cast dynamic_cast const_cast reinterpret_cast nameof defined".split())
 
 
 class References(NamedTuple):
@@ -53,6 +61,8 @@ def references(source: bytes, lang: Language, matches: Matches, name_starts: Con
         if start in name_starts or (weight == 0 and not _is_capitalised(name)):
             continue
         if name == b"require" and lang in _ECMASCRIPT:
+            continue
+        if kind is ReferenceKind.CALL and name in _NO_CALLS:
             continue
         if kind is ReferenceKind.USE and (len(name) == 1 or name in built_in):
             continue

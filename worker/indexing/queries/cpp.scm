@@ -51,6 +51,4 @@
   (qualified_identifier name: (template_function name: (identifier) @reference.call))
   (field_expression field: (template_method name: (field_identifier) @reference.call))])
 (qualified_identifier scope: (namespace_identifier) @reference.capitalised)
-(new_expression type: (type_identifier) @reference.call)
-(new_expression type: (qualified_identifier name: (type_identifier) @reference.call))
 (throw_statement (identifier) @reference.capitalised)

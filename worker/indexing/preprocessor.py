@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from worker.indexing.languages import Language
 
+_PREPROCESSED = frozenset({Language.C, Language.CPP, Language.CSHARP})
 _WORD = rb"[A-Z_][A-Z0-9_]{3,}+"
 _CALL = rb"(?:\((?:[^(){};\n]|\([^(){};\n]*+\))*+\))?+"
 _MACRO = _WORD + rb"\b" + _CALL
@@ -34,6 +35,7 @@ _BEFORE_STATEMENT = b";{}:>/"
 _AFTER_MACRO = re.compile(rb"\s*+(?:[A-Za-z_~:\[]|#|/[/*])")
 _FUNCTION = re.compile(rb"\s*+[\w:~]++\s*+\(")
 _DIRECTIVE = re.compile(rb"^[ \t]*+#[ \t]*+(if|ifdef|ifndef|elif|elifdef|else|endif)\b(?:[^\n\\]|\\.)*+", re.M | re.S)
+_ENDS = (b"", b";", b"}", b",", b"]", b"/", b"{")
 _NO_CODE = re.compile(
     rb"""'\\?[^\n]'|"(?:[^"\\\n]|\\.)*+"?|//[^\n]*+|/\*[^*]*+(?:\*(?!/)[^*]*+)*+(?:\*/)?|^[ \t]*+#(?:[^\n\\]|\\.)*+""",
     re.M | re.S,
@@ -43,11 +45,14 @@ _NEVER = re.compile(rb"[ \t]*+#[ \t]*+if[ \t]++0\b")
 
 def readable(lang: Language, source: bytes) -> bytes:
     """The source as it is to be parsed, of the same length: C and C++ without what only a preprocessor understands."""
-    if lang not in (Language.C, Language.CPP):
+    if lang not in _PREPROCESSED:
         return source
     text = bytearray(source)
-    for start, end in _halves_of_pairs(source):
+    is_sharp = lang is Language.CSHARP
+    for start, end in _halves_of_pairs(source, is_sharp=is_sharp):
         _blank(text, start, end)
+    if is_sharp:
+        return bytes(text)
     for match in _MACROS.finditer(bytes(text)):
         group = match.lastgroup
         if group is not None and (group != "line" or _stands_alone(source, match)):
@@ -85,30 +90,40 @@ class _Conditional:
     is_never: bool
     balances: list[int] = field(default_factory=lambda: [0])
     lowest: int = 0
+    are_whole: bool = True  # every branch ends where a statement does
 
     def count(self, braces: int) -> None:
         self.balances[-1] += braces
         self.lowest = min(self.lowest, self.balances[-1])
 
 
-def _halves_of_pairs(source: bytes) -> list[tuple[int, int]]:
-    """What to leave out so that every brace has its pair: the directives and all branches but one."""
+def _halves_of_pairs(source: bytes, *, is_sharp: bool) -> list[tuple[int, int]]:
+    """What to leave out so that every brace has its pair: the directives and all branches but one.
+
+    The grammars of C and C++ know directives around whole statements. C#'s expects them nowhere near an `else`: there
+    all go, and only branches stay that are whole statements.
+    """
     left_out: list[tuple[int, int]] = []
     open_: list[_Conditional] = []
     end = 0
     for directive in _DIRECTIVE.finditer(source):
         if open_:
-            open_[-1].count(_braces(source[end : directive.start()]))
+            code = source[end : directive.start()]
+            open_[-1].count(_braces(code))
+            if is_sharp and code.rstrip()[-1:] not in _ENDS:
+                open_[-1].are_whole = False
         word, span, end = directive[1], directive.span(), directive.end()
         if word.startswith(b"if"):
             open_.append(_Conditional([span], _NEVER.match(directive[0]) is not None))
         elif word == b"endif" and open_:
             done = open_.pop()
             done.directives.append(span)
-            if any(done.balances) or done.lowest < 0:
+            if any(done.balances) or done.lowest < 0 or not done.are_whole:
                 left_out += _all_but_one(done)
                 if open_:
                     open_[-1].count(done.balances[_kept(done)])
+            elif is_sharp:
+                left_out += done.directives
         elif word != b"endif" and open_:
             open_[-1].directives.append(span)
             open_[-1].balances.append(0)

@@ -1,0 +1,1 @@
+"""Definitions compared: what ctags says, and what is made of the differences."""
