@@ -102,6 +102,19 @@ class JobLog(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class GitToken:
+    """A token for the repositories of one host (`host` or `host:port`), or the problem that stands in its way.
+
+    `passes`: the problem may be gone at the next attempt.
+    """
+
+    host: str
+    token: str | None = field(default=None, repr=False)
+    problem: str | None = None
+    passes: bool = False
+
+
 class JobContext(Protocol):
     """What a handler sees: its job, its limits, and the ways to tell the world."""
 
@@ -113,6 +126,11 @@ class JobContext(Protocol):
     @property
     def settings(self) -> Settings:
         """The program's settings, secrets included. Ask late: before this the process holds no secret."""
+        ...
+
+    @property
+    def git_token(self) -> GitToken | None:
+        """What reads the job's repository, where strangers may not; no other job's child has it."""
         ...
 
     def connect(self) -> AbstractContextManager[psycopg.Connection[dict[str, Any]]]:

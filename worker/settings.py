@@ -125,6 +125,20 @@ class Settings(BaseSettings):
         False, description="Accept git servers with private or loopback addresses (your own Git server)."
     )
 
+    worker_git_token: SecretStr | None = Field(
+        None, description="Reads private repositories of WORKER_USER_ID on WORKER_GIT_TOKEN_HOST; no other tenant's."
+    )
+    worker_git_token_host: str = Field(
+        "github.com", min_length=1, max_length=260, description="The only host that gets WORKER_GIT_TOKEN."
+    )
+    worker_github_app_id: str | None = Field(
+        None, description="Id of a GitHub App; repositories registered with `--installation` are read by its tokens."
+    )
+    worker_github_app_key: SecretStr | None = Field(None, description="The app's private key, PEM.")
+    worker_github_api_url: str = Field(
+        "https://api.github.com", description="GitHub's API; https://host/api/v3 for a GitHub of your own."
+    )
+
     # Receiver
     worker_receiver_port: int = Field(8080, ge=0, le=65535, description="Port of `worker receive`; 0: any free port.")
     worker_public_url: str | None = Field(None, description="What GitHub calls; printed by `worker repo add`.")
@@ -166,7 +180,7 @@ class Settings(BaseSettings):
             raise ValueError("must begin with postgresql:// or postgres://")
         return url
 
-    @field_validator("supabase_url", "worker_public_url", "aws_endpoint_url")
+    @field_validator("supabase_url", "worker_public_url", "aws_endpoint_url", "worker_github_api_url")
     @classmethod
     def _is_http_url(cls, url: str | None) -> str | None:
         if url is not None and not re.match(r"https?://[^/\s]+", url):
@@ -190,6 +204,8 @@ class Settings(BaseSettings):
                 f"claims, completions, listening and heartbeat 4, one a slot {self.worker_slots}); raise it or lower "
                 "DATABASE_POOL_SIZE or WORKER_SLOTS"
             )
+        if (self.worker_github_app_id is None) != (self.worker_github_app_key is None):
+            problems.append("WORKER_GITHUB_APP_ID: is of use only together with WORKER_GITHUB_APP_KEY")
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -230,6 +246,12 @@ class Settings(BaseSettings):
         if self.worker_allow_local_repositories is None:
             return self.uses_embedded_postgres
         return self.worker_allow_local_repositories
+
+    def for_children(self) -> "Settings":
+        """These settings without what only the worker itself needs: git tokens reach a child each by itself."""
+        return self.model_copy(
+            update={"worker_git_token": None, "worker_github_app_key": None, "worker_github_app_id": None}
+        )
 
     def secrets(self) -> list[str]:
         """Every secret value in these settings, for redaction; the database password on its own as well."""

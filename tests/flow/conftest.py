@@ -15,7 +15,7 @@ from psycopg.types.json import Jsonb
 from worker.database.connect import connect
 from worker.handlers.index import index
 from worker.handlers.payloads import IndexPayload
-from worker.job import Job, new_job_id
+from worker.job import GitToken, Job, new_job_id
 from worker.settings import Settings
 
 _OF_BLOBS = """
@@ -49,6 +49,7 @@ class InProcess:
         self.log = structlog.get_logger()
         given = {"_env_file": None, "worker_allow_local_repositories": True, **settings}
         self.settings = Settings(**given)
+        self.git_token: GitToken | None = None
         self.result: dict[str, Any] = {}
         self._database_url = database_url
         self._on_phase = on_phase

@@ -14,9 +14,10 @@ import httpx
 import psycopg
 import pytest
 
+from worker.credentials.master_keys import MasterKeys, load_master_keys
 from worker.receiver.provision import provision_secret
 from worker.receiver.serve import make_server
-from worker.receiver.signature import MasterKeys, load_master_keys, sign
+from worker.receiver.signature import sign
 from worker.settings import Settings
 
 KEYS = "k1=" + "0123456789abcdef" * 2

@@ -10,12 +10,13 @@ from typing import Any
 import psycopg
 import pytest
 
+from worker.credentials.master_keys import MasterKeys
 from worker.database.connect import connect
 from worker.errors import MasterKeyError, NotFound
 from worker.receiver.github import Tracked
 from worker.receiver.provision import provision_secret, rotate_secret
 from worker.receiver.repository import READ, Repository, RepositoryCache, accepted_secrets
-from worker.receiver.signature import MasterKeys, fingerprint, webhook_secret
+from worker.receiver.signature import fingerprint, webhook_secret
 
 Database = psycopg.Connection[dict[str, Any]]
 FIRST, SECOND = "a" * 32, "b" * 32

@@ -10,16 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from worker.credentials.master_keys import MasterKey, MasterKeys, load_master_keys
 from worker.errors import MasterKeyError
-from worker.receiver.signature import (
-    MasterKey,
-    MasterKeys,
-    fingerprint,
-    load_master_keys,
-    sign,
-    verify,
-    webhook_secret,
-)
+from worker.receiver.signature import fingerprint, sign, verify, webhook_secret
 from worker.settings import Settings
 
 REPOSITORY = UUID("00000000-0000-4000-8000-00000000abcd")

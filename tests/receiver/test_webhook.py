@@ -17,8 +17,9 @@ import httpx
 import psycopg
 
 from tests.receiver.conftest import KEYS, NEW, OLD, Sender, make_push, make_settings, running
+from worker.credentials.master_keys import MasterKeys
 from worker.receiver.provision import rotate_secret
-from worker.receiver.signature import MasterKeys, sign
+from worker.receiver.signature import sign
 
 PAYLOADS = Path(__file__).parent / "payloads"
 Database = psycopg.Connection[dict[str, Any]]

@@ -16,6 +16,7 @@ from worker.cli import (
     documents,
     indexing,
     jobs,
+    keys,
     lanes,
     looks,
     processes,
@@ -40,6 +41,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 repo = typer.Typer(name="repo", help="Repositories: add, list, show, remove, rotate-secret.", no_args_is_help=True)
+key = typer.Typer(name="key", help="Keys for other services: set, remove.", no_args_is_help=True)
 schedule = typer.Typer(
     name="schedule", help="Jobs by the clock: add, list, remove, pause, resume.", no_args_is_help=True
 )
@@ -64,6 +66,8 @@ for module in (processes, indexing, jobs, acting, lanes, standing, searching, sy
     module.add_commands(app)
 repositories.add_commands(repo)
 app.add_typer(repo)
+keys.add_commands(key)
+app.add_typer(key)
 schedules.add_commands(schedule)
 app.add_typer(schedule)
 

@@ -9,13 +9,13 @@ from dataclasses import asdict, dataclass
 from worker.cli import looks
 from worker.cli.looks import print_json
 from worker.cli.state import make_ready
+from worker.credentials.master_keys import load_master_keys
 from worker.database.connect import connect
 from worker.database.which import resolve_database
 from worker.errors import NotFound, SettingsError, WorkerError
 from worker.git.run import git_version
 from worker.joblog.stores import open_store
 from worker.logging import configure
-from worker.receiver.signature import load_master_keys
 from worker.settings import Settings, load_settings, masked
 
 

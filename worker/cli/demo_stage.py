@@ -77,8 +77,8 @@ class Stage:
 
     def register(self, place: str) -> Registered:
         """Register a repository, look where it stands, and derive its webhook secret."""
+        from worker.credentials.master_keys import load_master_keys
         from worker.receiver.provision import provision_secret
-        from worker.receiver.signature import load_master_keys
 
         url = parse_url(self.state, place)
         repository_id, _ = register(self.state, url, name=None)

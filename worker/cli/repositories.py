@@ -80,19 +80,25 @@ def add(
         typer.Option(help="Branch to track, or a pattern such as 'release/*'; may be repeated. The first is searched."),
     ] = None,
     name: Annotated[str | None, typer.Option(help="A name to list it by; default: from the URL.")] = None,
+    installation: Annotated[
+        int | None, typer.Option(help="Number of the GitHub App's installation that reads it.", min=1)
+    ] = None,
     json: Json = False,
 ) -> None:
     """Register a repository and print what to paste into GitHub's webhook form: its URL and its secret.
 
     Example: worker repo add https://github.com/pallets/flask
     """
+    from worker.credentials.installations import name_installation
+    from worker.credentials.master_keys import load_master_keys
     from worker.receiver.provision import provision_secret
-    from worker.receiver.signature import load_master_keys
 
     with open_state(quiet=json) as state:
         parsed, keys = parse_url(state, url), load_master_keys(state.settings)
         repository_id, created = register(state, parsed, name=name, branches=branch or ())
         with state.connection() as connection:
+            if installation is not None:
+                name_installation(connection, repository_id, installation)
             secret = provision_secret(connection, keys, repository_id)
         _show_secret(state, repository_id, secret, json=json, created=created)
 
@@ -106,8 +112,8 @@ def rotate_secret(
 
     Example: worker repo rotate-secret flask --now
     """
+    from worker.credentials.master_keys import load_master_keys
     from worker.receiver.provision import rotate_secret as rotate
-    from worker.receiver.signature import load_master_keys
 
     with open_state(quiet=json) as state, state.connection() as connection:
         repository_id = find_repository(state, repository)

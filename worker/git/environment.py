@@ -47,11 +47,17 @@ def environment(url: RepositoryUrl | None = None) -> dict[str, str]:
     """The environment of one git process, which may talk to `url` alone, or to nobody."""
     variables = {"PATH": os.environ.get("PATH", os.defpath), **_ENVIRONMENT}
     variables["GIT_ALLOW_PROTOCOL"] = url.scheme if url else "none"
-    pinned = pin(url) if url else None
-    if pinned is not None:
-        variables |= {
-            "GIT_CONFIG_COUNT": "1",
-            "GIT_CONFIG_KEY_0": "http.curloptResolve",
-            "GIT_CONFIG_VALUE_0": pinned,
-        }
+    return variables | _settings_of(url) if url else variables
+
+
+def _settings_of(url: RepositoryUrl) -> dict[str, str]:
+    """What is set for one URL, as variables: everybody on the machine may read arguments."""
+    found: list[tuple[str, str]] = []
+    if (pinned := pin(url)) is not None:
+        found.append(("http.curloptResolve", pinned))
+    if url.authorization is not None:
+        found.append((f"http.{url.origin}/.extraHeader", url.authorization))
+    variables = {"GIT_CONFIG_COUNT": str(len(found))} if found else {}
+    for number, (key, value) in enumerate(found):
+        variables |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
     return variables

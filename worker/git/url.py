@@ -3,10 +3,11 @@
 Nothing of a refused URL but its host is repeated in an error, because people paste tokens into URLs.
 """
 
+import base64
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
-from worker.errors import UnsafeUrl
+from worker.errors import AccessDenied, UnsafeUrl
 from worker.git.hosts import Host, parse_host
 from worker.git.local import find_repository
 
@@ -14,6 +15,7 @@ _DEFAULT_PORTS = {"https": 443, "http": 80}
 _LONGEST = 2_000
 _GITHUB = ("github.com", "www.github.com")
 
+_TOKEN = re.compile(r"[\x21-\x7e]{8,4096}")
 _UNPRINTABLE = re.compile(r"[^\x21-\x7e]")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(?!:)//(.*)", re.DOTALL)
 _PATH = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})+")
@@ -31,6 +33,22 @@ class RepositoryUrl:
     port: int | None
     name: str
     private_hosts: bool = False  # addresses that are not public are accepted when the name is looked up
+    authorization: str | None = field(default=None, repr=False, compare=False)  # a header for this host alone
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port: what a header may be sent to."""
+        return "/".join(self.url.split("/", 3)[:3])
+
+    def with_token(self, host: str, token: str) -> "RepositoryUrl":
+        """The same URL, to be read with this token; raises AccessDenied for another host than the token's."""
+        if self.scheme not in _DEFAULT_PORTS or self.origin != f"{self.scheme}://{host.lower()}":
+            raise AccessDenied(f"The token is for {host}, not for {self.host or 'a repository of this machine'}.")
+        if not _TOKEN.fullmatch(token):
+            raise AccessDenied(f"The token for {host} has characters that no token has.")
+        # The form that GitHub, GitLab, Gitea and Bitbucket all take over HTTP; the user's name is anything but empty.
+        basic = base64.b64encode(f"x-access-token:{token}".encode()).decode()
+        return replace(self, authorization=f"Authorization: Basic {basic}")
 
 
 def parse_repository_url(text: str, *, allow_local: bool = False, allow_private_hosts: bool = False) -> RepositoryUrl:

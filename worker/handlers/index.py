@@ -13,11 +13,11 @@ from worker.catalog.branches import PUBLIC_SCOPE, load_branch, load_repository, 
 from worker.catalog.files import StoredFile, stored_files
 from worker.errors import BranchNotFound, EmptyRepository, Snooze
 from worker.git.download import Download
-from worker.git.resolve import Tip, resolve_tip
+from worker.git.resolve import Tip
 from worker.git.tree import TreeEntry, read_tree
 from worker.git.url import parse_repository_url
 from worker.handlers.index_extract import extract_and_store
-from worker.handlers.index_fetch import fetch_contents, fetch_tree
+from worker.handlers.index_fetch import ask_for_tip, fetch_contents, fetch_tree, is_public
 from worker.handlers.index_link import link
 from worker.handlers.index_publish import publish, publish_nothing_new
 from worker.handlers.index_remove import remove_missing
@@ -69,12 +69,10 @@ def _resolve(run: Run, payload: IndexPayload) -> Target:
         allow_local=run.settings.allows_local_repositories,
         allow_private_hosts=run.settings.worker_allow_private_hosts,
     )
-    tip = resolve_tip(url, payload.branch or repository.branch)
+    url, tip = ask_for_tip(run.context, url, payload.branch or repository.branch)
     _wait_for_replica(run, payload, tip)
     branch = load_branch(run.connection, repository.id, tip.branch)
-    # Everything is fetched without credentials here, so whatever a public host shows is public.
-    is_public = url.scheme == "https" and not run.settings.worker_allow_private_hosts
-    scope = PUBLIC_SCOPE if is_public else owner_scope(run.connection, repository.user_id)
+    scope = PUBLIC_SCOPE if is_public(url) else owner_scope(run.connection, repository.user_id)
     run.context.log.info("resolved", branch=tip.branch, commit=tip.commit, indexed=branch.commit)
     return Target(repository, branch, url, tip, scope, payload.rebuild)
 

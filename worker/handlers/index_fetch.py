@@ -4,11 +4,37 @@ from dataclasses import replace
 
 from worker.catalog.blobs import known_blobs
 from worker.catalog.oversize import oversize
+from worker.errors import AccessDenied, GitNetworkError, RepositoryNotFound
 from worker.git.download import Download, FetchLimits
+from worker.git.resolve import Tip, resolve_tip
+from worker.git.url import RepositoryUrl
 from worker.handlers.index_run import Plan, Run, Target
 from worker.indexing.classify import Skip
 from worker.indexing.compare import Changes, Version
 from worker.indexing.languages import PARSER_VERSION, Language
+from worker.job import JobContext
+
+
+def ask_for_tip(context: JobContext, url: RepositoryUrl, branch: str | None) -> tuple[RepositoryUrl, Tip]:
+    """Where the branch stands, and the URL to fetch it by: as a stranger if that will do, else with the job's token.
+
+    A repository that strangers may read is public whoever asks; so this question alone decides what may be shared.
+    """
+    try:
+        return url, resolve_tip(url, branch)
+    except (AccessDenied, RepositoryNotFound):
+        known = context.git_token
+        if known is None:
+            raise
+        if known.token is None:
+            raise (GitNetworkError if known.passes else AccessDenied)(str(known.problem)) from None
+        url = url.with_token(known.host, known.token)
+        return url, resolve_tip(url, branch)
+
+
+def is_public(url: RepositoryUrl) -> bool:
+    """Whether strangers can read what this URL was just asked for: only then may owners share what is stored of it."""
+    return url.scheme == "https" and url.authorization is None and not url.private_hosts
 
 
 def fetch_tree(run: Run, target: Target) -> Download:

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from worker.catalog.branches import load_repository
-from worker.git.resolve import resolve_tip
 from worker.git.url import parse_repository_url
+from worker.handlers.index_fetch import ask_for_tip
 from worker.handlers.payloads import ValidatePayload
 from worker.handlers.registry import handler
 from worker.job import VALIDATE, JobContext
@@ -23,7 +23,7 @@ def validate(context: JobContext, payload: ValidatePayload) -> Mapping[str, Any]
         allow_private_hosts=settings.worker_allow_private_hosts,
     )
     wanted = payload.ref.removeprefix("refs/heads/") if payload.ref else repository.branch
-    tip = resolve_tip(url, wanted)
+    _, tip = ask_for_tip(context, url, wanted)
     context.log.info("reachable", branch=tip.branch, commit=tip.commit)
     return {
         "reachable": True,

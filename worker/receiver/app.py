@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from worker import metrics
+from worker.credentials.master_keys import MasterKeys
 from worker.database.pool import make_pool
 from worker.errors import DatabaseUnavailable
 from worker.logging import get_logger
@@ -20,7 +21,6 @@ from worker.receiver.access_log import AccessLog
 from worker.receiver.body import BodyReader, BodyTooLarge, Overloaded
 from worker.receiver.deadline import within
 from worker.receiver.health import Health, report
-from worker.receiver.signature import MasterKeys
 from worker.receiver.store import Store
 from worker.receiver.webhook import Answer, Post, Webhook
 from worker.settings import Settings

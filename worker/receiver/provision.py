@@ -6,9 +6,10 @@ from uuid import UUID
 
 import psycopg
 
+from worker.credentials.master_keys import MasterKeys
 from worker.errors import NotFound
 from worker.receiver.repository import READ, Repository, current_secret
-from worker.receiver.signature import MasterKeys, fingerprint, webhook_secret
+from worker.receiver.signature import fingerprint, webhook_secret
 
 Connection = psycopg.Connection[dict[str, Any]]
 

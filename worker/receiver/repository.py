@@ -9,9 +9,10 @@ from typing import Any
 from uuid import UUID
 
 from worker.catalog.tracking import patterns_of
+from worker.credentials.master_keys import MasterKeys
 from worker.errors import MasterKeyError
 from worker.receiver.github import Tracked
-from worker.receiver.signature import MasterKeys, fingerprint, webhook_secret
+from worker.receiver.signature import fingerprint, webhook_secret
 
 READ = """
 select id, default_branch, provider_id, settings ->> 'branch' as branch, settings -> 'branches' as branches,

@@ -10,9 +10,9 @@ from typing import Any
 
 import uvicorn
 
+from worker.credentials.master_keys import load_master_keys
 from worker.logging import get_logger
 from worker.receiver.app import make_app
-from worker.receiver.signature import load_master_keys
 from worker.settings import Settings
 
 _MOST_CONNECTIONS = 1000

@@ -6,13 +6,14 @@ from typing import Any, TypeGuard
 from uuid import UUID
 
 from worker import metrics
+from worker.credentials.master_keys import MasterKeys
 from worker.errors import DatabaseUnavailable, MasterKeyError, NotFound
 from worker.job import INCREMENTAL_UPDATE
 from worker.logging import get_logger
 from worker.queue.enqueue import Delivered, NewDelivery, NewJob, index_coalesce_key
 from worker.receiver.github import Decision, Kind, decide, parse_body
 from worker.receiver.repository import Repository, RepositoryCache, accepted_secrets
-from worker.receiver.signature import MasterKeys, verify
+from worker.receiver.signature import verify
 from worker.receiver.store import RepositoryChanged, Store
 from worker.receiver.stored import stored_headers, stored_payload
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from worker import metrics
 from worker.errors import ChildCrashed, OutOfMemory, TimedOut
-from worker.job import Ending, Job, Outcome
+from worker.job import Ending, GitToken, Job, Outcome
 from worker.runtime.channel import LONGEST_MESSAGE
 from worker.runtime.launch import Child
 from worker.runtime.verdict import crashed, outcome_of, to_retry
@@ -35,7 +35,7 @@ class Attempt:
     def __init__(
         self,
         job: Job,
-        launch: Callable[[], Child],
+        launch: Callable[[GitToken | None], Child],
         *,
         timeout_seconds: float,
         first_backoff: float,
@@ -44,6 +44,7 @@ class Attempt:
         self.job = job
         self.stopped: Stop | None = None
         self.timeout_seconds = timeout_seconds
+        self.git_token: GitToken | None = None  # to be set before `run`
         self._launch = launch
         self._first_backoff = first_backoff
         self._on_message = on_message
@@ -79,7 +80,7 @@ class Attempt:
         return self._outcome(answer, exit_code)
 
     def _start(self) -> Child:
-        child = self._launch()
+        child = self._launch(self.git_token)
         with self._lock:
             self._child = child
             stopped = self.stopped

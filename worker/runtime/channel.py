@@ -11,6 +11,7 @@ import struct
 from dataclasses import dataclass
 from typing import Any
 
+from worker.job import GitToken
 from worker.settings import Settings
 
 LONGEST_MESSAGE = 1_000_000
@@ -19,10 +20,11 @@ LONGEST_MESSAGE = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """What only a child that asks gets: the settings and the database's URL."""
+    """What only a child that asks gets: the settings, the database's URL, and the git token of its own job."""
 
     settings: Settings
     database_url: str
+    git_token: GitToken | None = None
 
 
 def pack_secrets(secrets: Secrets) -> bytes:

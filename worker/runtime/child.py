@@ -20,7 +20,7 @@ import psycopg
 
 from worker.database.connect import connect
 from worker.handlers.registry import find, parse_payload
-from worker.job import Job, JobLog
+from worker.job import GitToken, Job, JobLog
 from worker.joblog.identity import identity_of
 from worker.joblog.log import open_job_log
 from worker.joblog.spool import Spool
@@ -112,12 +112,19 @@ class ChildContext:
         secrets = read_secrets(self._channel)
         for secret in [*secrets.settings.secrets(), secrets.database_url]:
             self.redactor.add(secret)
+        if secrets.git_token is not None and secrets.git_token.token is not None:
+            self.redactor.add(secrets.git_token.token)
         return secrets
 
     @property
     def settings(self) -> Settings:
         """The program's settings, secrets included."""
         return self._secrets.settings
+
+    @property
+    def git_token(self) -> GitToken | None:
+        """What reads the job's repository, where strangers may not."""
+        return self._secrets.git_token
 
     @contextlib.contextmanager
     def connect(self) -> Iterator[psycopg.Connection[dict[str, Any]]]:

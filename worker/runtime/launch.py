@@ -6,9 +6,11 @@ import os
 import socket
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from multiprocessing import forkserver
 from typing import Any
 
+from worker.job import GitToken
 from worker.runtime import tree
 from worker.runtime.channel import Secrets, pack_secrets
 from worker.runtime.child import ChildOrder, child_main
@@ -21,7 +23,7 @@ class Launcher:
     """Forks children from a forkserver that has the grammars, the tokenizer and the handlers loaded."""
 
     def __init__(self, secrets: Secrets, handler_modules: Sequence[str] = ()) -> None:
-        self._secrets = pack_secrets(secrets)
+        self._secrets = replace(secrets, settings=secrets.settings.for_children())
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([*PRELOAD, *handler_modules])
 
@@ -33,14 +35,14 @@ class Launcher:
         _forget_main_module()
         forkserver.ensure_running()
 
-    def start(self, order: ChildOrder) -> "Child":
-        """Fork a child for one attempt."""
+    def start(self, order: ChildOrder, git_token: GitToken | None = None) -> "Child":
+        """Fork a child for one attempt; the token is that of its job."""
         ours, theirs = socket.socketpair()
         liveness_read, liveness_write = self._context.Pipe(duplex=False)
         try:
             process = self._context.Process(target=child_main, args=(order, liveness_read, theirs), daemon=False)
             process.start()
-            ours.sendall(self._secrets)
+            ours.sendall(pack_secrets(replace(self._secrets, git_token=git_token)))
         except BaseException:
             ours.close()
             liveness_write.close()

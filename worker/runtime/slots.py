@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable
 
 from worker import metrics
+from worker.credentials.git_token import GitTokens
 from worker.job import Ending, Job, Outcome
 from worker.logging import get_logger
 from worker.runtime.attempt import Attempt, Stop
 from worker.runtime.child import ChildOrder
-from worker.runtime.endings import Endings, Pool
+from worker.runtime.endings import DATABASE_TROUBLE, Endings, Pool
 from worker.runtime.heartbeat import Heartbeat
 from worker.runtime.joblogs import JobLogs
 from worker.runtime.launch import Launcher
@@ -29,6 +30,7 @@ class Slots:
         heartbeat: Heartbeat,
         *,
         launcher: Launcher,
+        git_tokens: GitTokens,
         scratch: Scratch,
         logs: JobLogs,
         endings: Endings,
@@ -41,6 +43,7 @@ class Slots:
         self._pool = pool
         self._heartbeat = heartbeat
         self._launcher = launcher
+        self._git_tokens = git_tokens
         self._scratch = scratch
         self._logs = logs
         self._tasks: set[asyncio.Task[None]] = set()
@@ -68,7 +71,7 @@ class Slots:
         """Put a claimed job into a free slot."""
         attempt = Attempt(
             job,
-            lambda: self._launcher.start(self._order(job)),
+            lambda git_token: self._launcher.start(self._order(job), git_token),
             timeout_seconds=job.timeout_seconds or self._settings.worker_timeout_seconds,
             first_backoff=self._settings.worker_backoff_seconds,
             on_message=lambda message: reporter.take(message),  # noqa: PLW0108  (the two know each other)
@@ -116,7 +119,12 @@ class Slots:
     async def _outcome(self, attempt: Attempt) -> Outcome:
         try:
             await self._logs.begin(attempt.job, str(self._heartbeat.worker_id))
+            attempt.git_token = await self._git_tokens.find(attempt.job)
             return await attempt.run()
+        except DATABASE_TROUBLE as failure:
+            self._log.warning("cannot look for the job's git token", job=str(attempt.job.id), reason=str(failure))
+            message = "Postgres did not answer; the job comes back at no cost."
+            return Outcome(Ending.RELEASE, error_class="database_unavailable", message=message, delay_seconds=5)
         except (OSError, EOFError) as failure:  # no process to be had: not the job's fault
             self._log.error("cannot start a child process", job=str(attempt.job.id), reason=str(failure))
             message = "the worker could not start a process"

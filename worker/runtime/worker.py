@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from worker import __version__, metrics
+from worker.credentials.git_token import GitTokens
 from worker.database.connect import connect
 from worker.database.listen import Listener
 from worker.database.pool import make_pool
@@ -74,7 +75,7 @@ class Worker:
         endings = Endings(settings, self.pool, on_given_back=self._given_back)
         self.slots = Slots(
             settings, self.pool, self.heartbeat, launcher=self.launcher, scratch=self.scratch, logs=self.logs,
-            endings=endings, on_room=lambda: self.wake.now("children"),
+            git_tokens=GitTokens(settings, self.pool), endings=endings, on_room=lambda: self.wake.now("children"),
         )  # fmt: skip
         self.inline = Inline(
             settings, self.pool, self._completions, self.heartbeat, logs=self.logs, endings=endings,
