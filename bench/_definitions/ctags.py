@@ -91,5 +91,5 @@ def ctags(*arguments: str, text: str = "") -> str:
 
 
 def plain(name: str) -> str:
-    """A name without the spaces inside `operator ==`."""
-    return "".join(name.split())
+    """A name without the spaces inside `operator ==` and the mark of a private member."""
+    return "".join(name.split()).lstrip("#")

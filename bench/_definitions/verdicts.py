@@ -20,7 +20,7 @@ _CALLS = frozenset(
 _HEADS: dict[Language, str] = {
     Language.PYTHON: r"\b(?:def|class|type)\s+NAME\b",
     Language.GO: r"\b(?:type|func)\s+(?:\([^)]*\)\s*)?NAME\b|^\s+NAME\s+(?:struct|interface|func|=)|^\s*NAME\(",
-    Language.RUST: r"\b(?:fn|struct|enum|trait|mod|type|union)\s+NAME\b",
+    Language.RUST: r"\b(?:fn|struct|enum|trait|mod|type|union)\s+(?:r#)?NAME\b",
     Language.RUBY: r"\b(?:def|class|module|alias|alias_method|define_method)\b.*NAME"
     r"|\bNAME\s*=\s*(?:Class|Struct|Module|Data)\.",
     Language.PHP: r"\b(?:function\s*&?|class|interface|trait|enum|namespace)\s*NAME\b",
@@ -97,21 +97,35 @@ def _ctags_is_wrong(file: File, tag: Tag, node: tree_sitter.Node | None) -> str 
         return "inside a string"
     if node.type == tag.name or tag.name in _NO_NAMES:
         return "a word of the language"
+    if file.lang in _ECMASCRIPT:
+        return _wrong_in_ecmascript(file, tag, around)
     if file.lang in (Language.C, Language.CPP):
         is_macro = tag.name.isupper() and len(tag.name) > 2 and re.search(rf"{tag.name}\s*\(", file.line(tag.line))
         return "a macro's call" if is_macro else None
+    return _wrong_by_place(file, tag, around)
+
+
+def _wrong_in_ecmascript(file: File, tag: Tag, around: list[str]) -> str | None:
     if _IMPORTS & set(around[:3]):
         return "an import"
+    if tag.kind == "class" and not re.search(r"\bclass\b", file.line(tag.line)):
+        return "an object, no class"
+    if tag.kind == "alias" and "type_alias_declaration" not in around[:2]:
+        return "a type that is used"
+    if tag.name == "exports":
+        return "module.exports, which names no function"
+    return _wrong_by_place(file, tag, around)
+
+
+def _wrong_by_place(file: File, tag: Tag, around: list[str]) -> str | None:
+    if "enum_constant" in around[:2]:
+        return "an enum's constant with a body"
     if _CALLS & set(around[1:3]) and "ERROR" not in around[:4] and tag.kind != "class":
         return "a call"
     if "type_parameter" in around[:2] or "type_parameter_constraints_clause" in around[:2]:
         return "a type parameter"
     if file.lang is Language.PHP and tag.kind == "function" and "variable_name" in around[:2]:
         return "a variable that holds an anonymous function"
-    if file.lang in _ECMASCRIPT and tag.kind == "class" and not re.search(r"\bclass\b", file.line(tag.line)):
-        return "an object, no class"
-    if file.lang in _ECMASCRIPT and tag.name == "exports":
-        return "module.exports, which names no function"
     return None
 
 

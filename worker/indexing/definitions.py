@@ -22,6 +22,9 @@ _TYPES = frozenset(
 )
 _METHODS_OF_MODULES = frozenset({"method", "singleton_method", "alias"})  # in Ruby
 _SPECIAL_CLASSES = frozenset({SymbolKind.INTERFACE, SymbolKind.ENUM})
+_OBJECT_METHODS = frozenset({"pair", "method_definition"})
+_INSIDE_OBJECTS = frozenset({"object", "pair"})
+_NO_OWNERS = frozenset({"expression_statement", "arguments", "member_expression", "await_expression", "array"})
 _NAMED_EXPRESSIONS = frozenset({"function_expression", "class"})
 _BODIES = frozenset({"function_body", "class_body", "enum_class_body", "do_block"})  # that have no field's name
 _RECEIVER = re.compile(rb"[\w$.]+")
@@ -174,8 +177,22 @@ def _is_noise(source: bytes, item: _Found, name: bytes, kind: SymbolKind, outer:
         if outer is not None and outer.kind in _CALLABLES and item.node.type != "property_promotion_parameter":
             return True  # a local
         return _IMPORTED.match(source, item.start) is not None  # `const fs = require("fs")` imports
+    if kind is SymbolKind.METHOD and item.node.type in _OBJECT_METHODS and _is_nobodys(item.node):
+        return True
     # `const parse = function parse() {}` defines one thing.
     return outer is not None and outer.end == item.end and item.node.type in _NAMED_EXPRESSIONS
+
+
+def _is_nobodys(node: Node) -> bool:
+    """Whether a method is of an object that only a call gets to see: `ajax({success() {}})`. No name leads to it."""
+    current = node.parent
+    while current is not None and current.type in _INSIDE_OBJECTS:
+        current = current.parent
+    if current is None or current.type != "arguments" or current.parent is None:
+        return False
+    call = current.parent
+    user = call.parent
+    return call.type == "call_expression" and user is not None and user.type in _NO_OWNERS
 
 
 def _is_no_function(source: bytes, item: _Found, name: bytes) -> bool:

@@ -17,8 +17,8 @@ _PIECES = re.compile(rb"::|[<>]|[^:<>]+|:")
 
 
 def name_of(source: bytes, definition: Node, node: Node) -> tuple[bytes, str | None]:
-    """The name and, where the name itself says it, the parent; without what only quotes it (Kotlin's backticks)."""
-    name = source[node.start_byte : node.end_byte].strip(b"`")
+    """The name and, where the name itself says it, the parent; without what only quotes it (Kotlin's backticks, r#)."""
+    name = source[node.start_byte : node.end_byte].strip(b"`").removeprefix(b"r#")
     kind = node.type
     if kind in _SCOPED:
         return _scoped(name, kind)

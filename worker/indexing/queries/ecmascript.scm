@@ -4,7 +4,10 @@
 (function_expression name: (identifier) @name) @definition.function
 (class_declaration name: (_) @name) @definition.class
 (class name: (_) @name) @definition.class
-(method_definition name: [(property_identifier) (private_property_identifier)] @name) @definition.method
+(method_definition name: [(property_identifier) @name (private_property_identifier) @name
+                          (string (string_fragment) @name)
+                          (computed_property_name (string (string_fragment) @name))]) @definition.method
+(variable_declarator name: (identifier) @name value: (class)) @definition.class
 
 (variable_declarator
   name: (identifier) @name
@@ -25,8 +28,11 @@
 (assignment_expression
   left: (identifier) @name
   right: [(arrow_function) (function_expression) (generator_function)]) @definition.function
+(assignment_expression
+  left: (subscript_expression object: (_) @parent index: (string (string_fragment) @name))
+  right: [(arrow_function) (function_expression) (generator_function)]) @definition.function
 (pair
-  key: (property_identifier) @name
+  key: [(property_identifier) @name (string (string_fragment) @name)]
   value: [(arrow_function) (function_expression) (generator_function)]) @definition.method
 
 ; References.

@@ -6,7 +6,7 @@
 (type_item name: (type_identifier) @name) @definition.type
 (associated_type name: (type_identifier) @name) @definition.type
 (trait_item name: (type_identifier) @name) @definition.trait
-(mod_item name: (identifier) @name body: (declaration_list)) @definition.module
+(mod_item name: (identifier) @name) @definition.module
 (macro_definition name: (identifier) @name) @definition.macro
 (function_item name: (identifier) @name) @definition.function
 (function_signature_item name: (identifier) @name) @definition.function
