@@ -169,6 +169,21 @@ class GitNetworkError(GitError):
     code = "git_network"
 
 
+class ServerBusy(GitNetworkError):
+    """The git server answers that it cannot serve for now."""
+
+    code = "server_busy"
+
+
+class RateLimited(Snooze):
+    """The git server asks to come back later: after the time it names, or a minute where it names none."""
+
+    code = "rate_limited"
+
+    def __init__(self, sentence: str, *, seconds: float = 60, hint: str | None = None) -> None:
+        super().__init__(sentence, seconds=seconds, hint=hint)
+
+
 class FetchRefused(GitError):
     """The server does not give out what was asked for in this way; the fetch step then asks for the whole commit."""
 
@@ -198,6 +213,10 @@ class AccessDenied(GitPermanentError):
     """The git server wants credentials that were not given or not accepted."""
 
     code = "access_denied"
+
+
+class Forbidden(AccessDenied):
+    """The git server knows who asks, or does not care, and refuses; some say so of a spent rate limit as well."""
 
 
 class BranchNotFound(GitPermanentError):

@@ -7,10 +7,13 @@ from worker.errors import (
     BranchNotFound,
     DiskFull,
     FetchRefused,
+    Forbidden,
     GitError,
     GitNetworkError,
     GitPermanentError,
+    RateLimited,
     RepositoryNotFound,
+    ServerBusy,
 )
 from worker.git.failures import failure
 
@@ -18,6 +21,10 @@ SAID = [
     ("fatal: could not read Username for 'https://github.com': terminal prompts disabled", AccessDenied),
     ("fatal: Authentication failed for 'https://github.com/a/b/'", AccessDenied),
     ("remote: Repository not found.\nfatal: repository 'https://github.com/a/b/' not found", RepositoryNotFound),
+    ("fatal: unable to access 'https://x/': The requested URL returned error: 403", Forbidden),
+    ("fatal: unable to access 'https://x/': The requested URL returned error: 429", RateLimited),
+    ("fatal: unable to access 'https://x/': The requested URL returned error: 503", ServerBusy),
+    ("fatal: unable to access 'https://x/': The requested URL returned error: 502", GitNetworkError),
     ("fatal: couldn't find remote ref refs/heads/x", BranchNotFound),
     ("fatal: unable to access 'https://x/': Could not resolve host: x", GitNetworkError),
     ("fatal: unable to access 'https://x/': SSL certificate problem: self-signed certificate", GitNetworkError),

@@ -1,5 +1,6 @@
 """The tip of a branch, asked of real repositories over file:// and of a real HTTP server in all its moods."""
 
+import socket
 import subprocess
 import time
 
@@ -9,12 +10,17 @@ from worker.errors import (
     AccessDenied,
     BranchNotFound,
     EmptyRepository,
+    Forbidden,
     GitNetworkError,
     GitPermanentError,
     GitTimeout,
+    RateLimited,
     RepositoryNotFound,
+    ServerBusy,
 )
 from worker.git.branches import is_branch_name
+from worker.git.fetch import fetch_commit
+from worker.git.probe import asked_to_wait
 from worker.git.resolve import Tip, resolve_tip
 from worker.git.url import RepositoryUrl, parse_repository_url
 
@@ -80,16 +86,16 @@ def test_a_detached_head_can_be_followed(source) -> None:
     ("mode", "error"),
     [
         ("401", AccessDenied),
-        ("403", AccessDenied),
+        ("403", Forbidden),
         ("404", RepositoryNotFound),
         ("410", RepositoryNotFound),
         ("301", GitPermanentError),
         ("302", GitPermanentError),
         ("307", GitPermanentError),
         ("308", GitPermanentError),
-        ("429", GitNetworkError),
+        ("429", RateLimited),
         ("500", GitNetworkError),
-        ("503", GitNetworkError),
+        ("503", ServerBusy),
     ],
 )
 def test_an_http_status_becomes_its_error(source, server, mode: str, error: type[Exception]) -> None:
@@ -99,6 +105,63 @@ def test_an_http_status_becomes_its_error(source, server, mode: str, error: type
         resolve_tip(server.url(mode=mode), "main")
     assert type(problem.value) is error
     assert f"/{mode}/source.git" in str(problem.value)
+
+
+@pytest.mark.parametrize(
+    ("mode", "headers", "seconds"),
+    [
+        ("429", {"Retry-After": "17"}, 17),
+        ("403", {"Retry-After": "90"}, 90),
+        ("503", {"Retry-After": "5"}, 5),
+        ("429", {"Retry-After": "999999"}, 3600),
+        ("429", {"Retry-After": "Thu, 01 Jan 1970 00:00:00 GMT"}, 1),
+        ("403", {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1"}, 1),
+        ("429", {"Retry-After": "soon"}, 60),
+        ("429", {}, 60),
+    ],
+)
+def test_a_server_that_asks_to_wait_is_obeyed(source, server, mode: str, headers: dict[str, str], seconds: int) -> None:
+    """The job is put off for that long, at no cost, and the question is put to the same URL once more only."""
+    source.commit({"a": b"1"})
+    server.headers = headers
+    with pytest.raises(RateLimited) as problem:
+        resolve_tip(server.url(mode=mode), "main")
+    assert problem.value.seconds == seconds
+    assert len(server.requests) <= 2
+    assert {request["path"] for request in server.requests} == {f"/{mode}/source.git/info/refs?service=git-upload-pack"}
+
+
+def test_a_403_without_a_time_is_final(source, server) -> None:
+    """GitHub says 403 of a spent limit too, but then it says when to come back."""
+    source.commit({"a": b"1"})
+    server.headers = {"X-RateLimit-Remaining": "12", "X-RateLimit-Reset": "99999999999"}
+    with pytest.raises(Forbidden) as problem:
+        resolve_tip(server.url(mode="403"), "main")
+    assert not problem.value.retryable
+
+
+def test_a_fetch_that_is_turned_away_waits_too(source, server, git_dir) -> None:
+    """Between the question and the fetch a limit may be spent."""
+    commit = source.commit({"a": b"1"})
+    server.headers = {"Retry-After": "30"}
+    with pytest.raises(RateLimited) as problem:
+        fetch_commit(server.url(mode="429"), commit, git_dir, max_bytes=10_000, timeout=30)
+    assert problem.value.seconds == 30
+
+
+def test_who_is_asked_to_wait_asks_the_judged_address_alone(source, server, monkeypatch) -> None:
+    """Row 3 holds for the second question: a name that points inside by then is not asked, and git's words count."""
+    source.commit({"a": b"1"})
+    server.headers = {"Retry-After": "30"}
+    inside = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", server.server_address[1]))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_kwargs: inside)
+    url = f"http://pinned.invalid:{server.server_address[1]}/429/source.git"
+    for private, asked, seconds in ((True, 1, 30), (False, 0, 60)):
+        server.requests.clear()
+        named = RepositoryUrl(url, "http", "pinned.invalid", server.server_address[1], "s", private)
+        refusal = asked_to_wait(named, RateLimited("Too often."))
+        assert isinstance(refusal, RateLimited)
+        assert (len(server.requests), refusal.seconds) == (asked, seconds)
 
 
 def test_a_redirect_is_never_followed(source, server) -> None:

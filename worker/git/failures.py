@@ -8,11 +8,14 @@ from worker.errors import (
     BranchNotFound,
     DiskFull,
     FetchRefused,
+    Forbidden,
     GitError,
     GitNetworkError,
     GitPermanentError,
     JobError,
+    RateLimited,
     RepositoryNotFound,
+    ServerBusy,
 )
 
 _LONGEST_DETAIL = 200
@@ -34,10 +37,28 @@ _CAUSES: tuple[tuple[str, type[JobError], str, str | None], ...] = (
         "Run the worker as the owner of the repository, or change the owner.",
     ),
     (
-        r"authentication failed|could not read (username|password)|returned error: 40[13]|permission denied",
+        r"returned error: 403",
+        Forbidden,
+        "{subject} may not be read by whoever asks.",
+        "Check what the token may read; without one, only what strangers may read can be indexed.",
+    ),
+    (
+        r"returned error: 429",
+        RateLimited,
+        "{subject} was asked too often.",
+        None,
+    ),
+    (
+        r"returned error: 503",
+        ServerBusy,
+        "{subject} cannot be read for now: {detail}.",
+        None,
+    ),
+    (
+        r"authentication failed|could not read (username|password)|returned error: 401|permission denied",
         AccessDenied,
         "{subject} asks for credentials: it is private, or it does not exist.",
-        "Check the URL; only repositories that strangers may read can be indexed without credentials.",
+        "Check the URL. A private repository needs a token: `worker key set github`, or WORKER_GIT_TOKEN.",
     ),
     (
         r"returned error: 3\d\d|redirect",
@@ -91,7 +112,7 @@ _CAUSES: tuple[tuple[str, type[JobError], str, str | None], ...] = (
     (
         r"unable to access|could not resolve|failed to connect|connection|timed? ?out|too slow|early eof|"
         r"rpc failed|hung up|unexpected disconnect|empty reply|recv failure|ssl|certificate|expected flush|"
-        r"returned error: (429|5\d\d)|bad line length|invalid index-pack output|unexpected end of file",
+        r"returned error: (5\d\d)|bad line length|invalid index-pack output|unexpected end of file",
         GitNetworkError,
         "{subject} could not be reached, or the connection broke: {detail}.",
         None,

@@ -18,10 +18,17 @@ def pin(url: RepositoryUrl) -> str | None:
     """
     if url.host is None or url.port is None or _is_address(url.host):
         return None
-    addresses = _look_up(url.host, url.port)
+    addresses = judged_addresses(url)
+    return f"{url.host}:{url.port}:{','.join(str(address) for address in addresses)}"
+
+
+def judged_addresses(url: RepositoryUrl) -> list[IPv4Address | IPv6Address]:
+    """The addresses of a URL's host, at least one; raises what `pin` raises."""
+    assert url.host is not None
+    addresses = [ipaddress.ip_address(url.host)] if _is_address(url.host) else _look_up(url.host, url.port or 0)
     if not url.private_hosts:
         _refuse_private(url.host, addresses)
-    return f"{url.host}:{url.port}:{','.join(str(address) for address in addresses)}"
+    return addresses
 
 
 def _is_address(host: str) -> bool:

@@ -18,9 +18,10 @@ from io import BufferedReader
 from pathlib import Path
 from typing import IO, cast
 
-from worker.errors import GitError, GitPermanentError, GitTimeout, TooLarge
+from worker.errors import Forbidden, GitError, GitPermanentError, GitTimeout, RateLimited, ServerBusy, TooLarge
 from worker.git.environment import OPTIONS, environment
 from worker.git.failures import failure
+from worker.git.probe import asked_to_wait
 from worker.git.url import RepositoryUrl
 
 OLDEST_GIT = (2, 37)
@@ -146,6 +147,10 @@ def git(
         process.begin(seconds)
         yield process
         process.finish()
+    except (Forbidden, RateLimited, ServerBusy) as refusal:
+        if url is None:
+            raise
+        raise asked_to_wait(url, refusal) from refusal
     finally:
         process.close()
 
