@@ -17,6 +17,7 @@ pytest_plugins = [
     "tests.fixtures.server",
     "tests.fixtures.databases",
     "tests.fixtures.git_repositories",
+    "tests.fixtures.indexes",
     "tests.fixtures.workers",
     "tests.fixtures.proxy",
     "tests.fixtures.own_server",

@@ -560,16 +560,24 @@ returns table (
 language plpgsql stable security definer set search_path = '' set statement_timeout = '10s' as $$
 begin
     return query execute format($q$
-        select v.repository_id, f.path::text, l.name, b.size, b.line_count, b.tokens, nullif(s.name, 'none'), b.note,
-               encode(b.oid, 'hex'), v.commit, v.repository_name, v.branch_name,
-               idx.cursor_at('documents', f.repo_no::text, f.path)
+        select v.repository_id, d.path::text, l.name, d.size, d.line_count, d.tokens, nullif(s.name, 'none'), d.note,
+               encode(d.oid, 'hex'), v.commit, v.repository_name, v.branch_name,
+               idx.cursor_at('documents', v.repo_no::text, d.path)
         from idx.branches_to_search($1, $2, $3) v
-        join idx.files f on f.repo_no = v.repo_no and f.branch_no = v.branch_no
-        join idx.blobs b on b.id = f.blob_id
-        join idx.languages l on l.lang = b.lang
-        join idx.skip_reasons s on s.skip = case when f.skip <> 0 then f.skip else b.skip end
-        where ($4 is null or (f.repo_no, f.path) > ($4[1]::int, $4[2])) %s
-        order by f.repo_no, f.path
+        -- Of each branch no more paths than are wanted, in the order of its index.
+        cross join lateral (
+            select f.path, b.*, case when f.skip <> 0 then f.skip else b.skip end as why
+            from idx.files f
+            join idx.blobs b on b.id = f.blob_id
+            where f.repo_no = v.repo_no and f.branch_no = v.branch_no
+              and ($4 is null or f.path > case when v.repo_no = $4[1]::int then $4[2] else '' end) %s
+            order by f.path
+            limit $5
+        ) d
+        join idx.languages l on l.lang = d.lang
+        join idx.skip_reasons s on s.skip = d.why
+        where $4 is null or v.repo_no >= $4[1]::int
+        order by v.repo_no, d.path
         limit $5 $q$, idx.file_filter(path_glob, language))
     using idx.owner_of_call(owner), repository, branch, idx.key_of_cursor('documents', after),
           least(greatest(coalesce(max_results, 200), 1), 1000);

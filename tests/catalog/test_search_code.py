@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
-from tests.catalog.conftest import COMMIT
+from tests.fixtures.indexes import COMMIT
 from worker.catalog.search import Page, Scope, search_code
 from worker.errors import SearchTooSlow
 
@@ -21,9 +21,9 @@ def places(rows):
     return [(row["path"], row["line"]) for row in rows]
 
 
-def test_a_row_says_where_and_of_which_commit(db, index):
+def test_a_row_says_where_and_of_which_commit(db, index_files):
     """Repository, branch, commit and language are in every row, with the place of the match in the line."""
-    made = index({"a.py": "import os\n\n\ndef run(Config):\n    pass\n"}, name="tools")
+    made = index_files({"a.py": "import os\n\n\ndef run(Config):\n    pass\n"}, name="tools")
     (row,) = search_code(db, "config", EVERYWHERE, ALL)
     assert row["repository_id"] == made.id
     assert (row["repository"], row["branch"], row["commit"], row["language"]) == ("tools", "main", COMMIT, "python")
@@ -49,9 +49,9 @@ def test_a_row_says_where_and_of_which_commit(db, index):
         (r"1 .*a\.b", {"regex": True}, []),
     ],
 )
-def test_what_a_query_finds(db, index, query, modes, lines):
+def test_what_a_query_finds(db, index_files, query, modes, lines):
     """Text is taken literally unless it is said to be a regular expression, in which ^ and $ mean lines."""
-    index({"a.txt": "value 1\nmy Value\na.b axb\n100% value\nx_y xzy\nback\\slash\n"})
+    index_files({"a.txt": "value 1\nmy Value\na.b axb\n100% value\nx_y xzy\nback\\slash\n"})
     assert sorted(row["line"] for row in search_code(db, query, EVERYWHERE, ALL, **modes)) == lines
 
 
@@ -79,10 +79,10 @@ def test_filters_that_make_no_sense_are_refused(db, scope):
         search_code(db, "abc", scope, ALL)
 
 
-def test_a_hostile_regular_expression_is_stopped(db, index, monkeypatch):
+def test_a_hostile_regular_expression_is_stopped(db, index_files, monkeypatch):
     """Back-references can take for ever: the time limit ends them, whatever they would still find."""
     monkeypatch.setattr("worker.catalog.search.QUERY_SECONDS", 1)
-    index({"a.txt": "".join(hashlib.md5(bytes([n])).hexdigest() for n in range(60)) + "x\n"})
+    index_files({"a.txt": "".join(hashlib.md5(bytes([n])).hexdigest() for n in range(60)) + "x\n"})
     started = time.monotonic()
     with pytest.raises(SearchTooSlow):
         search_code(db, r"^(.+)(.+)(.+)\3\2\1\3\2\1x$", EVERYWHERE, ALL, regex=True)
@@ -119,9 +119,9 @@ def test_which_paths_a_filter_fits(db, glob, fits):
     assert (row["paths"] or []) == fits
 
 
-def test_files_are_ranked_by_the_stated_rules(db, index):
+def test_files_are_ranked_by_the_stated_rules(db, index_files):
     """Own code before tests before vendored code; of these definitions, then file names, whole words, the rest."""
-    index({
+    index_files({
         "a_part.py": "xs = parse_all\n",
         "b_word.py": "# parse it\n",
         "c_parse.py": "xs = parse_all\n",
@@ -135,18 +135,18 @@ def test_files_are_ranked_by_the_stated_rules(db, index):
     ]  # fmt: skip
 
 
-def test_lines_of_a_file_are_ranked_bounded_and_counted(db, index):
+def test_lines_of_a_file_are_ranked_bounded_and_counted(db, index_files):
     """Definitions, whole words, the rest; what is left out of a file is counted."""
-    index({"a.py": "parser = 1\nuse(parse)\n\n\ndef parse():\n    reparse()\n"})
+    index_files({"a.py": "parser = 1\nuse(parse)\n\n\ndef parse():\n    reparse()\n"})
     rows = search_code(db, "parse", EVERYWHERE, ALL, per_file=3)
     assert [(row["line"], row["is_definition"]) for row in rows] == [(5, True), (2, False), (1, False)]
     assert {row["matching_lines"] for row in rows} == {4}
 
 
-def test_context_and_long_lines(db, index):
+def test_context_and_long_lines(db, index_files):
     """Lines around a hit end where the file does; of a long line the part with the match is shown."""
     long = "x = '" + "é" * 900 + "needle" + "y" * 900 + "'"
-    index({"a.py": f"one\ntwo\r\n{long}\nfour\n"})
+    index_files({"a.py": f"one\ntwo\r\n{long}\nfour\n"})
     (row,) = search_code(db, "needle", EVERYWHERE, ALL, context=2)
     assert (row["lines_before"], row["lines_after"]) == (["one", "two"], ["four", ""])
     assert len(row["content"]) == 400
@@ -155,9 +155,9 @@ def test_context_and_long_lines(db, index):
     assert (row["lines_before"], row["lines_after"]) == ([], ["two"])
 
 
-def test_pages_together_are_the_whole(db, index):
+def test_pages_together_are_the_whole(db, index_files):
     """Whatever the page's size, inside files too."""
-    index({f"d{n % 3}/{n}.py": "needle = 1\nneedles = 2\nneedle = 3\n" * (n % 3 + 1) for n in range(20)})
+    index_files({f"d{n % 3}/{n}.py": "needle = 1\nneedles = 2\nneedle = 3\n" * (n % 3 + 1) for n in range(20)})
     whole = places(search_code(db, "needle", EVERYWHERE, ALL, per_file=5))
     assert len(whole) == len(set(whole)) > 60
     for size in (1, 7, 50):
@@ -168,11 +168,11 @@ def test_pages_together_are_the_whole(db, index):
         assert paged == whole
 
 
-def test_a_publish_between_pages_repeats_and_loses_nothing(db, index):
+def test_a_publish_between_pages_repeats_and_loses_nothing(db, index_files):
     """What stayed as it was is seen once, although files before and behind the cursor came and went."""
-    made = index({f"m{n}.py": "needle\n" for n in range(9)})
+    made = index_files({f"m{n}.py": "needle\n" for n in range(9)})
     first = search_code(db, "needle", EVERYWHERE, Page(4))
-    index({"a.py": "needle\n", "m1.py": None, "m3.py": None, "m7.py": None, "z.py": "needle\n"}, into=made)
+    index_files({"a.py": "needle\n", "m1.py": None, "m3.py": None, "m7.py": None, "z.py": "needle\n"}, into=made)
     rest = search_code(db, "needle", EVERYWHERE, Page(100, first[-1]["cursor"]))
     assert [path for path, _ in places(rest)] == ["m4.py", "m5.py", "m6.py", "m8.py", "z.py"]
 
@@ -184,10 +184,10 @@ def test_a_cursor_that_is_none_of_ours_is_refused(db, cursor):
         search_code(db, "abc", EVERYWHERE, Page(10, cursor))
 
 
-def test_the_tracked_branch_alone_is_searched(db, index):
+def test_the_tracked_branch_alone_is_searched(db, index_files):
     """Else every line would come once a branch; another branch is searched when it is named."""
-    made = index({"a.py": "needle\n"}, default_branch="main")
-    index({"a.py": "needle\nneedle\n"}, into=made, branch="dev")
+    made = index_files({"a.py": "needle\n"}, default_branch="main")
+    index_files({"a.py": "needle\nneedle\n"}, into=made, branch="dev")
     assert [row["branch"] for row in search_code(db, "needle", EVERYWHERE, ALL)] == ["main"]
     assert [row["branch"] for row in search_code(db, "needle", Scope(None, branch="dev"), ALL)] == ["dev", "dev"]
     assert search_code(db, "needle", Scope(None, branch="other"), ALL) == []
@@ -197,10 +197,10 @@ def test_the_tracked_branch_alone_is_searched(db, index):
     assert [row["branch"] for row in search_code(db, "needle", EVERYWHERE, ALL)] == ["main"]
 
 
-def test_filters(db, index):
+def test_filters(db, index_files):
     """Repository, owner, path and language narrow alone and together."""
-    mine = index({"a.py": "needle\n", "b/a.go": "// needle\n", "c.txt": "needle\n"}, name="one")
-    index({"a.py": "needle\n"}, name="two")
+    mine = index_files({"a.py": "needle\n", "b/a.go": "// needle\n", "c.txt": "needle\n"}, name="one")
+    index_files({"a.py": "needle\n"}, name="two")
 
     def found(**more):
         return [
@@ -215,9 +215,9 @@ def test_filters(db, index):
     assert found(owner=uuid4()) == []
 
 
-def test_programs_before_this_one_still_search(db, index):
+def test_programs_before_this_one_still_search(db, index_files):
     """Four arguments by place, and by name; the columns they read are there."""
-    made = index({"a.py": "def needle():\n    pass\n"})
+    made = index_files({"a.py": "def needle():\n    pass\n"})
     for call in (
         "select repository_id, path, line, content, commit from public.search_code(%s, %s, %s, %s)",
         "select repository_id, path, line, end_line, kind, name, qualname, signature, commit"

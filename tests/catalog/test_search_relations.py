@@ -24,9 +24,9 @@ total(None)
 """
 
 
-def test_references_with_their_lines(db, index):
+def test_references_with_their_lines(db, index_files):
     """Each line once, with what kind of use it is and its text; tests come last."""
-    index({"test_cart.py": "total(1)\n", "cart.py": USES})
+    index_files({"test_cart.py": "total(1)\n", "cart.py": USES})
     rows = find_references(db, "total", EVERYWHERE, ALL)
     assert [(row["path"], row["line"], row["kind"]) for row in rows] == [
         ("cart.py", 7, "call"), ("cart.py", 9, "call"), ("cart.py", 12, "call"), ("test_cart.py", 1, "call"),
@@ -38,9 +38,9 @@ def test_references_with_their_lines(db, index):
     assert row["path"] == "test_cart.py"
 
 
-def test_callers_are_the_smallest_definitions_around_the_calls(db, index):
+def test_callers_are_the_smallest_definitions_around_the_calls(db, index_files):
     """One row a definition with all its lines; calls outside any definition together."""
-    index({"cart.py": USES})
+    index_files({"cart.py": USES})
     rows = find_callers(db, "total", EVERYWHERE, ALL)
     assert [(row["qualname"], row["kind"], row["line"], row["call_lines"]) for row in rows] == [
         ("Cart.sum", "method", 5, [9]), ("Cart.sum.twice", "function", 6, [7]), (None, None, 12, [12]),
@@ -50,9 +50,9 @@ def test_callers_are_the_smallest_definitions_around_the_calls(db, index):
 
 
 @pytest.mark.parametrize("find", [find_references, find_callers])
-def test_pages_together_are_the_whole(db, index, find):
+def test_pages_together_are_the_whole(db, index_files, find):
     """Also where a file has several rows."""
-    index({f"{n}.py": USES for n in range(5)} | {"tests/x.py": USES})
+    index_files({f"{n}.py": USES for n in range(5)} | {"tests/x.py": USES})
     whole = [(row["path"], row["line"]) for row in find(db, "total", EVERYWHERE, ALL)]
     paged, after = [], None
     while rows := find(db, "total", EVERYWHERE, Page(2, after)):
@@ -63,9 +63,9 @@ def test_pages_together_are_the_whole(db, index, find):
 
 
 @pytest.fixture
-def graph(db, index):
+def graph(db, index_files):
     """a ← b ← c ← d, a ← c, and a circle d ← b; e imports what nobody has."""
-    made = index({f"{name}.py": f"# {name}\n" for name in "abcde"})
+    made = index_files({f"{name}.py": f"# {name}\n" for name in "abcde"})
     edges = [("b", "a", 1), ("c", "b", 2), ("c", "a", 3), ("d", "c", 4), ("b", "d", 5), ("e", None, 6), ("b", "a", 7)]
     for src, dst, line in edges:
         db.execute(
@@ -96,9 +96,9 @@ def test_impact_page_by_page(db, graph):
     assert found == ["b.py", "c.py", "d.py"]
 
 
-def test_impact_stays_in_its_repository_and_owner(db, graph, index):
+def test_impact_stays_in_its_repository_and_owner(db, graph, index_files):
     """Edges of another repository with the same paths are not followed; strangers see no file at all."""
-    other = index({"a.py": "# other\n"})
+    other = index_files({"a.py": "# other\n"})
     db.execute("insert into idx.import_edges values (%s, 0, 'z.py', 'b.py', 'b', 1)", (other.repo_no,))
     assert [row["path"] for row in impact(db, "a.py", Scope(None, graph.id), ALL)] == ["b.py", "c.py", "d.py"]
     assert impact(db, "a.py", Scope(None, other.id), ALL) == []
@@ -106,9 +106,9 @@ def test_impact_stays_in_its_repository_and_owner(db, graph, index):
         impact(db, "a.py", Scope(uuid4()), ALL)
 
 
-def test_impact_through_an_imported_folder(db, index):
+def test_impact_through_an_imported_folder(db, index_files):
     """A Go package is imported as a folder: a change of any file in it reaches who imports it, one below does not."""
-    made = index({"pkg/a.go": "package pkg\n", "pkg/sub/b.go": "package sub\n", "main.go": "package main\n"})
+    made = index_files({"pkg/a.go": "package pkg\n", "pkg/sub/b.go": "package sub\n", "main.go": "package main\n"})
     db.execute("insert into idx.import_edges values (%s, 0, 'main.go', 'pkg/', 'acme/pkg', 3)", (made.repo_no,))
     (row,) = impact(db, "pkg/a.go", EVERYWHERE, ALL)
     assert (row["path"], row["distance"], row["via"]) == ("main.go", 1, "pkg/")

@@ -61,9 +61,9 @@ def names(rows):
         ("_rea", "prefix", []),
     ],
 )
-def test_what_a_query_finds(db, index, query, mode, found):
+def test_what_a_query_finds(db, index_files, query, mode, found):
     """The best first: exact, then by length; case is folded where nothing fits by case."""
-    index({"shapes.py": SHAPES})
+    index_files({"shapes.py": SHAPES})
     rows = search_symbols(db, query, EVERYWHERE, ALL, mode=mode)
     if mode == "prefix":
         assert sorted(names(rows)) == sorted(found)
@@ -72,9 +72,9 @@ def test_what_a_query_finds(db, index, query, mode, found):
         assert names(rows) == found
 
 
-def test_a_row_says_what_there_is_to_know(db, index):
+def test_a_row_says_what_there_is_to_know(db, index_files):
     """Kind, lines, signature, what it is inside of, documentation where the language gives any."""
-    index({"shapes.py": SHAPES})
+    index_files({"shapes.py": SHAPES})
     (row,) = search_symbols(db, "half", EVERYWHERE, ALL)
     assert (row["kind"], row["line"], row["end_line"], row["parent"]) == ("function", 5, 6, "Shape.area")
     assert (row["signature"], row["language"], row["branch"]) == ("def half()", "python", "main")
@@ -83,9 +83,9 @@ def test_a_row_says_what_there_is_to_know(db, index):
     assert row["doc"] == "What has an area."
 
 
-def test_filters(db, index):
+def test_filters(db, index_files):
     """Kind, language and path; an unknown kind is named together with those there are."""
-    index({"a/shapes.py": SHAPES, "b.go": "package b\n\nfunc Shape() {}\n"})
+    index_files({"a/shapes.py": SHAPES, "b.go": "package b\n\nfunc Shape() {}\n"})
     assert names(search_symbols(db, "Shape", EVERYWHERE, ALL, kind="class")) == ["Shape", "ShapeError"]
     assert [row["path"] for row in search_symbols(db, "Shape", Scope(None, language="go"), ALL)] == ["b.go"]
     assert {row["path"] for row in search_symbols(db, "Shape", Scope(None, path="a/"), ALL)} == {"a/shapes.py"}
@@ -96,9 +96,9 @@ def test_filters(db, index):
 
 
 @pytest.mark.parametrize(("query", "mode"), [("Sh", "prefix"), ("sh", "prefix"), ("shpe", "fuzzy"), ("Shape", "exact")])
-def test_pages_together_are_the_whole(db, index, query, mode):
+def test_pages_together_are_the_whole(db, index_files, query, mode):
     """In every mode; a query whose case was folded on its first page stays so."""
-    index({f"{n}.py": SHAPES for n in range(6)})
+    index_files({f"{n}.py": SHAPES for n in range(6)})
     whole = [(row["path"], row["qualname"]) for row in search_symbols(db, query, EVERYWHERE, ALL, mode=mode)]
     paged, after = [], None
     while rows := search_symbols(db, query, EVERYWHERE, Page(4, after), mode=mode):
@@ -108,9 +108,9 @@ def test_pages_together_are_the_whole(db, index, query, mode):
     assert len(whole) == len(set(whole)) >= 6
 
 
-def test_an_outline_is_in_order_and_nested(db, index):
+def test_an_outline_is_in_order_and_nested(db, index_files):
     """Depth by what each is inside of; a page goes on where the last one ended."""
-    index({"src/shapes.py": SHAPES})
+    index_files({"src/shapes.py": SHAPES})
     rows = outline(db, "src/shapes.py", EVERYWHERE, ALL)
     assert [(row["depth"], row["name"]) for row in rows] == [
         (0, "Shape"), (1, "area"), (2, "half"), (1, "area_twice"), (0, "ShapeError"), (0, "reshape"),
@@ -119,9 +119,9 @@ def test_an_outline_is_in_order_and_nested(db, index):
     assert [(row["depth"], row["name"]) for row in rest] == [(1, "area_twice"), (0, "ShapeError"), (0, "reshape")]
 
 
-def test_a_file_that_is_not_there(db, index):
+def test_a_file_that_is_not_there(db, index_files):
     """A sentence, not an empty answer; a file without definitions is one."""
-    index({"a.txt": "text\n"})
+    index_files({"a.txt": "text\n"})
     assert outline(db, "a.txt", EVERYWHERE, ALL) == []
     with pytest.raises(NotFound, match=r"No file 'b.txt' is indexed"):
         outline(db, "b.txt", EVERYWHERE, ALL)
@@ -129,9 +129,9 @@ def test_a_file_that_is_not_there(db, index):
         outline(db, "a.txt", Scope(uuid4()), ALL)
 
 
-def test_documents_are_listed_with_why_some_were_not_read(db, index):
+def test_documents_are_listed_with_why_some_were_not_read(db, index_files):
     """By path, page by page."""
-    index({"a.py": "x = 1\n", "b.bin": "\x00\x01", "c.md": "# Title\n"})
+    index_files({"a.py": "x = 1\n", "b.bin": "\x00\x01", "c.md": "# Title\n"})
     rows = list_documents(db, EVERYWHERE, ALL)
     assert [(row["path"], row["language"], row["size"], row["skipped"]) for row in rows] == [
         ("a.py", "python", 6, None), ("b.bin", "text", 2, "binary"), ("c.md", "markdown", 8, None),
@@ -141,11 +141,11 @@ def test_documents_are_listed_with_why_some_were_not_read(db, index):
     assert [row["path"] for row in list_documents(db, Scope(None, path="*.md"), ALL)] == ["c.md"]
 
 
-def test_every_definition_streams_in_order(db, index, monkeypatch):
+def test_every_definition_streams_in_order(db, index_files, monkeypatch):
     """In fetches of a bounded size, each definition once, of the one repository alone."""
     monkeypatch.setattr("worker.catalog.search.ROWS_A_FETCH", 4)
-    made = index({f"{n}.py": SHAPES for n in range(5)})
-    index({"other.py": SHAPES})
+    made = index_files({f"{n}.py": SHAPES for n in range(5)})
+    index_files({"other.py": SHAPES})
     rows = list(every_symbol(db, Scope(None, made.id)))
     assert [(row["path"], row["line"]) for row in rows] == sorted((row["path"], row["line"]) for row in rows)
     assert len(rows) == 30
@@ -153,9 +153,9 @@ def test_every_definition_streams_in_order(db, index, monkeypatch):
     assert list(every_symbol(db, Scope(uuid4(), made.id))) == []
 
 
-def test_a_branch_that_is_not_indexed_is_said(db, index):
+def test_a_branch_that_is_not_indexed_is_said(db, index_files):
     """With those that are."""
-    made = index({"a.py": "x\n"})
+    made = index_files({"a.py": "x\n"})
     check_branch(db, Scope(None, made.id, "main"))
     with pytest.raises(NotFound) as failure:
         check_branch(db, Scope(None, made.id, "dev"))
