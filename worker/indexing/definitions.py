@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 from tree_sitter import Node
 
+from worker.indexing.documentation import comment_above, docstring
 from worker.indexing.grammars import Matches
+from worker.indexing.languages import Language
 from worker.indexing.names import name_of
 from worker.indexing.records import Symbol, SymbolKind
 
@@ -67,7 +69,7 @@ class Definitions:
     left_out: int
 
 
-def definitions(source: bytes, matches: Matches) -> Definitions:
+def definitions(source: bytes, lang: Language, matches: Matches) -> Definitions:
     """Symbols with their nesting; values inside functions are local and no symbols."""
     found = _found(matches)
     symbols: list[Symbol] = []
@@ -83,7 +85,7 @@ def definitions(source: bytes, matches: Matches) -> Definitions:
             if len(symbols) >= MAX_SYMBOLS or _too_long(scope):
                 left_out += 1
                 continue
-            symbols.append(_symbol(source, item, scope))
+            symbols.append(_symbol(source, lang, item, scope))
         if item.kind is not SymbolKind.TYPE or item.node.type != "type_definition":
             scopes.append(scope)  # `typedef struct a {…} b;` defines two neighbours
     return Definitions(tuple(symbols), frozenset(found), left_out)
@@ -230,25 +232,33 @@ def _too_long(scope: _Scope) -> bool:
     return len(scope.name) > MAX_NAME_BYTES or len(scope.qualname.encode()) > MAX_QUALNAME_BYTES
 
 
-def _symbol(source: bytes, item: _Found, scope: _Scope) -> Symbol:
+def _symbol(source: bytes, lang: Language, item: _Found, scope: _Scope) -> Symbol:
     line = item.name.start_point.row + 1
     end_line = max(line, item.node.end_point.row + 1)
-    return Symbol(line, end_line, scope.kind, scope.parent, _text(scope.name), scope.qualname, _signature(source, item))
+    body = _body(item.node)
+    start, is_own_line = _head_start(source, item)
+    head = source[start : min(_head_end(source, item, body), start + 4 * MAX_SIGNATURE)]
+    signature = _OPENING.sub("", " ".join(_text(head).split())[:MAX_SIGNATURE])
+    doc = _doc(source, lang, item, body) if is_own_line else None
+    return Symbol(line, end_line, scope.kind, scope.parent, _text(scope.name), scope.qualname, signature, doc)
 
 
-def _signature(source: bytes, item: _Found) -> str:
-    """The definition from its name's line up to its body, on one line."""
+def _doc(source: bytes, lang: Language, item: _Found, body: Node | None) -> str | None:
+    if lang is Language.PYTHON:
+        return docstring(source, body) if body is not None else None
+    return comment_above(source, lang, source.rfind(b"\n", 0, item.start) + 1)
+
+
+def _head_start(source: bytes, item: _Found) -> tuple[int, bool]:
+    """Where the signature starts: the name's line, or the definition if other code comes before it on the line."""
     start = source.rfind(b"\n", 0, item.name.start_byte) + 1
     if start < item.start and not _MODIFIERS.fullmatch(source, start, item.start):
-        start = item.start
-    end = _head_end(source, item)
-    head = source[start : min(end, start + 4 * MAX_SIGNATURE)]
-    return _OPENING.sub("", " ".join(_text(head).split())[:MAX_SIGNATURE])
+        return item.start, False
+    return start, True
 
 
-def _head_end(source: bytes, item: _Found) -> int:
+def _head_end(source: bytes, item: _Found, body: Node | None) -> int:
     """Where the body starts, or a comment before it; without a body the end of the name's line."""
-    body = _body(item.node)
     if body is None:
         return min(item.end, _line_end(source, item.name.end_byte))
     before = body.prev_sibling

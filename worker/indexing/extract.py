@@ -68,7 +68,7 @@ def _records(task: Task, text: str) -> Records:
         return (), (), (), NOT_PARSED
     if lang in keywords.LANGUAGES:
         matches = keywords.by_keyword(task.content, lang, matches)
-    defined = definitions(task.content, matches)
+    defined = definitions(task.content, lang, matches)
     used = references(task.content, lang, matches, defined.name_starts)
     brought_in = imports(task.content, lang, matches)
     return defined.symbols, used.references, brought_in, _left_out(defined.left_out, used.left_out)

@@ -1,0 +1,107 @@
+"""The first line of a definition's documentation: of the comment directly above it, or of Python's docstring.
+
+Read from the text, line by line upwards, so that a definition without a comment costs one look at the line above.
+Decorators, attributes and `template <…>` may stand between. Lines of tags only (`@param`), of rules (`-----`) and of
+orders to tools (`eslint-disable`) are none.
+"""
+
+import re
+
+from tree_sitter import Node
+
+from worker.indexing.languages import Language
+
+MAX_DOC = 200
+_MAX_LINES = 200
+_MAX_BETWEEN = 12
+_MAX_COMMENT_BYTES = 8_000
+
+_MARKS: dict[Language, tuple[bytes, ...]] = {
+    Language.PYTHON: (),
+    Language.RUBY: (b"#",),
+    Language.BASH: (b"#",),
+    Language.ELIXIR: (b"#",),
+    Language.PHP: (b"//", b"#"),
+    Language.LUA: (b"--",),
+}
+_SLASHES = (b"//",)
+_BETWEEN = re.compile(rb"@(?!return|param)|#\[|\[|template\b|[A-Z_][A-Z0-9_]{3,}+(?:\([^)]*\))?+\s*$")
+_ATTRIBUTE = b"#["
+_MARK = re.compile(r"^(?:/\*+!?|//+[!/]?|\*+(?!/)|#+|--+\[*|;+)?[ \t]*")
+_END = re.compile(r"[ \t]*(?:\*+/|\]\])\s*$")
+_TAGS = re.compile(r"</?(?:summary|para|remarks|value|inheritdoc|p|c|code)\s*/?>")
+_NAMES_OF_TAGS = re.compile(
+    r"<(?:see|seealso|paramref|typeparamref)\s+\w+=\"(?:\w:)?([^\"]*)\"\s*/>|\{@(?:link|code)\s+([^}]*)\}"
+)
+_BRIEF = re.compile(r"^[@\\](?:brief|short|summary|description|desc)\b\s*")
+_NO_TEXT = re.compile(
+    r"\{?[@\\]\w|:(?:nodoc|doc|call-seq|stopdoc|startdoc):|<\w|go:|nolint|NOLINT|eslint|prettier-|tslint|rubocop|noinspection|istanbul"
+    r"|biome-|clang-format|frozen_string_literal|typed:|region\b|endregion\b|!"
+)
+_DOCSTRING = re.compile(rb"[rRuU]?(\"\"\"|'''|\"|')")
+
+
+def docstring(source: bytes, body: Node) -> str | None:
+    """The first line of the string that a block begins with; Python's blocks alone can begin with one."""
+    opening = _DOCSTRING.match(source, body.start_byte)
+    if opening is None or body.type != "block":
+        return None
+    text = source[opening.end() : opening.end() + 4 * MAX_DOC]
+    text = text.partition(opening[1])[0]
+    return next((_clipped(line) for line in text.decode("utf-8", "replace").split("\n") if line.strip()), None)
+
+
+def comment_above(source: bytes, lang: Language, line_start: int) -> str | None:
+    """The first line of the comment that ends on the line above the one that starts there."""
+    marks = _MARKS.get(lang, _SLASHES)
+    end = line_start - 1
+    for _ in range(_MAX_BETWEEN):
+        if end <= 0:
+            return None
+        start = source.rfind(b"\n", 0, end) + 1
+        line = source[start:end].strip()
+        if line.startswith(marks) and not line.startswith(_ATTRIBUTE):
+            return _first(_lines_above(source, marks, start, line))
+        if line.endswith(b"*/"):
+            return _first(_block(source, start, end))
+        if not line or _BETWEEN.match(line) is None:
+            return None
+        end = start - 1
+    return None
+
+
+def _lines_above(source: bytes, marks: tuple[bytes, ...], start: int, line: bytes) -> list[bytes]:
+    """The lines of comment that end with this one, in order."""
+    lines = [line]
+    while start > 0 and len(lines) < _MAX_LINES:
+        end = start - 1
+        start = source.rfind(b"\n", 0, end) + 1
+        line = source[start:end].strip()
+        if not line.startswith(marks):
+            break
+        lines.append(line)
+    lines.reverse()
+    return lines
+
+
+def _block(source: bytes, start: int, end: int) -> list[bytes]:
+    """The lines of the comment that ends there; none where something else stands before it on its line."""
+    opening = source.rfind(b"/*", max(0, end - _MAX_COMMENT_BYTES), end)
+    if opening < 0 or source[source.rfind(b"\n", 0, opening) + 1 : opening].strip():
+        return []
+    return source[opening:end].split(b"\n")
+
+
+def _first(lines: list[bytes]) -> str | None:
+    """The first line that says something in words."""
+    for line in lines:
+        text = _END.sub("", _MARK.sub("", line.decode("utf-8", "replace").strip(), count=1))
+        text = _NAMES_OF_TAGS.sub(lambda match: match[1] or match[2], _TAGS.sub("", text)).strip()
+        text = _BRIEF.sub("", text)
+        if any(map(str.isalnum, text)) and not _NO_TEXT.match(text):
+            return _clipped(text)
+    return None
+
+
+def _clipped(text: str) -> str:
+    return " ".join(text.split())[:MAX_DOC]
