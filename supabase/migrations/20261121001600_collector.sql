@@ -28,3 +28,12 @@ create trigger every_blob_has_its_upkeep after insert on idx.blobs
 alter table public.token_usage alter column tokens_used type bigint;
 
 insert into public.maintenance_tasks (name, every) values ('collect', '1 hour');
+
+-- The scope that holds a repository's contents: 0 the public pool, else its owner's; null before the first index.
+alter table public.repositories add column content_scope integer;
+update public.repositories r
+set content_scope = (select b.scope from idx.files f join idx.blobs b on b.id = f.blob_id
+                     where f.repo_no = r.repo_no limit 1);
+-- Those whose contents must leave the pool; as good as always empty.
+create index repositories_leaving_the_pool on public.repositories (repo_no)
+    where visibility = 'private' and content_scope = 0;

@@ -103,6 +103,15 @@ class Indexer:
         workdir.mkdir()
         return InProcess(job, workdir, self.url, on_phase, **self.settings)
 
+    def context_again(self, job: Job) -> InProcess:
+        """The next attempt of a job whose last one died."""
+        self.db.execute("select queue.give_back(%s, %s, 'retry', 'error', '0', 'x', 'x')", (job.id, job.lease_token))
+        row = self.db.execute(
+            "select * from queue.claim(%s, array['incremental_update'], 1)", (self.worker_id,)
+        ).fetchone()
+        assert row is not None
+        return self.context(Job(**row))
+
     def run(self, repository_id: uuid.UUID, **payload: Any) -> dict[str, Any]:
         """Index a repository's tip; the result."""
         context = self.context(self.claim(repository_id, **payload))

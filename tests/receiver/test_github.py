@@ -125,6 +125,14 @@ def test_a_default_branch_that_was_renamed_is_tracked_under_its_new_name() -> No
     assert decide("push", push, Tracked(branch="main")).kind is Kind.IGNORE
 
 
+@pytest.mark.parametrize(("action", "private"), [("privatized", True), ("publicized", False)])
+def test_a_change_of_visibility_enqueues_a_job_that_asks_the_server(action: str, private: bool) -> None:
+    """It is about the main branch; the pool is closed at once, and opened by the job alone."""
+    event = _real("repository-renamed") | {"action": action}
+    decision = decide("repository", event, Tracked(branch="dev"))
+    assert (_payload(decision)["ref"], decision.turned_private) == ("refs/heads/dev", private)
+
+
 @pytest.mark.parametrize(
     ("push", "word"),
     [

@@ -53,6 +53,9 @@ with found as (
     join idx.blobs b on b.scope = %s and b.oid = w.oid and b.lang = w.lang
     join idx.upkeep u on u.blob_id = b.id
     where b.parser_version >= %s
+      and (%s or b.scope <> 0 or not exists (
+            select from public.repositories r join idx.files f on f.repo_no = r.repo_no and f.blob_id = b.id
+            where r.visibility = 'private' and r.content_scope = 0))
 ), touched as (
     update idx.upkeep set touched_at = now()
     where blob_id in (select blob_id from idx.upkeep where blob_id in (select id from found where is_due)
@@ -78,12 +81,18 @@ _COPY_IMPORTS = "copy idx.imports (blob_id, line, module, names) from stdin"
 _COPY_REFS = "copy idx.refs (blob_id, kind, name, lines) from stdin"
 
 
-def known_blobs(connection: Connection, scope: int, keys: Iterable[BlobKey], parser_version: int) -> dict[BlobKey, int]:
-    """Which of these contents are stored already, by this parser or a newer one; keeps them from being collected."""
+def known_blobs(
+    connection: Connection, scope: int, keys: Iterable[BlobKey], parser_version: int, *, has_read: bool = False
+) -> dict[BlobKey, int]:
+    """Which of these contents are stored already, by this parser or a newer one; keeps them from being collected.
+
+    A content in the public pool whose repository has turned private is known only to a job that `has_read` it in
+    its own repository: until it is moved, its id alone must not open it to others.
+    """
     found: dict[BlobKey, int] = {}
     for some in _chunks(keys, 20_000):
         oids, langs = [key[0] for key in some], [key[1] for key in some]
-        rows = connection.execute(_KNOWN, (oids, langs, scope, parser_version)).fetchall()
+        rows = connection.execute(_KNOWN, (oids, langs, scope, parser_version, has_read)).fetchall()
         found |= {(row["oid"], row["lang"]): row["id"] for row in rows}
     return found
 
@@ -110,7 +119,8 @@ def store_blobs(
             half = len(blobs) // 2
             first = store_blobs(connection, scope, parser_version, blobs[:half])
             return first | store_blobs(connection, scope, parser_version, blobs[half:])
-    return known_blobs(connection, scope, [(blob.oid, blob.lang) for blob in blobs], parser_version)
+    keys = [(blob.oid, blob.lang) for blob in blobs]
+    return known_blobs(connection, scope, keys, parser_version, has_read=True)
 
 
 def _store(connection: Connection, scope: int, parser_version: int, blobs: Sequence[NewBlob]) -> None:

@@ -24,6 +24,8 @@ class Repository:
     git_url: str
     branch: str | None
     default_branch: str | None
+    visibility: str
+    content_scope: int | None  # None: nothing is stored of it
     branches: Any  # the setting as it stands: patterns of further branches
     is_new: bool  # nothing of it is indexed
 
@@ -46,7 +48,7 @@ class Branch:
 
 _REPOSITORY = """
 select id, repo_no, user_id, api_key_id, git_url, settings ->> 'branch' as branch, default_branch,
-       settings -> 'branches' as branches,
+       settings -> 'branches' as branches, visibility, content_scope,
        last_indexed_commit is null as is_new
 from public.repositories where id = %s"""
 _BRANCH = """

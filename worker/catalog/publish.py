@@ -10,7 +10,7 @@ from uuid import UUID
 
 import psycopg
 
-from worker.catalog.branches import Branch, Repository
+from worker.catalog.branches import PUBLIC_SCOPE, Branch, Repository
 from worker.errors import ContentGone
 
 Connection = psycopg.Connection[dict[str, Any]]
@@ -68,7 +68,8 @@ set default_branch = coalesce(%(default_branch)s, default_branch),
     last_indexed_commit = case when %(is_main)s then %(commit)s else last_indexed_commit end,
     last_indexed_at = case when %(is_main)s then now() else last_indexed_at end,
     size_bytes = case when %(is_main)s then %(size)s else size_bytes end,
-    index_generation = index_generation + 1, visibility = coalesce(%(visibility)s, visibility), updated_at = now()
+    index_generation = index_generation + 1, content_scope = %(scope)s,
+    visibility = coalesce(%(visibility)s, visibility), updated_at = now()
 where id = %(repository)s"""
 
 
@@ -122,7 +123,7 @@ def advance(
     parser_version: int,
     size_bytes: int,
     default_branch: str | None,
-    visibility: str | None,
+    scope: int,
 ) -> bool:
     """Set the indexed commit, of the repository too if this is its main branch.
 
@@ -136,7 +137,8 @@ def advance(
         "parser_version": parser_version,
         "size": size_bytes,
         "default_branch": default_branch,
-        "visibility": visibility,
+        "scope": scope,
+        "visibility": "public" if scope == PUBLIC_SCOPE else None,
         "is_main": branch.name == (repository.branch or default_branch or branch.name),
     }
     if connection.execute(_ADVANCE_BRANCH, facts).rowcount == 0:

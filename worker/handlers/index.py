@@ -11,7 +11,7 @@ from typing import Any
 
 from worker.catalog.branches import PUBLIC_SCOPE, load_branch, load_repository, owner_scope
 from worker.catalog.files import StoredFile, stored_files
-from worker.errors import BranchNotFound, EmptyRepository, Snooze
+from worker.errors import AccessDenied, BranchNotFound, EmptyRepository, RepositoryNotFound, Snooze
 from worker.git.download import Download
 from worker.git.resolve import Tip
 from worker.git.tree import TreeEntry, read_tree
@@ -22,6 +22,7 @@ from worker.handlers.index_link import link
 from worker.handlers.index_publish import publish, publish_nothing_new
 from worker.handlers.index_remove import remove_missing
 from worker.handlers.index_run import Plan, Run, Target
+from worker.handlers.index_scope import settle_scope
 from worker.handlers.payloads import IndexPayload
 from worker.handlers.registry import handler
 from worker.indexing.classify import Skip, classify_entry
@@ -69,10 +70,15 @@ def _resolve(run: Run, payload: IndexPayload) -> Target:
         allow_local=run.settings.allows_local_repositories,
         allow_private_hosts=run.settings.worker_allow_private_hosts,
     )
-    url, tip = ask_for_tip(run.context, url, payload.branch or repository.branch)
+    try:
+        url, tip = ask_for_tip(run.context, url, payload.branch or repository.branch)
+    except (AccessDenied, RepositoryNotFound):
+        settle_scope(run, repository, owner_scope(run.connection, repository.user_id))
+        raise
     _wait_for_replica(run, payload, tip)
-    branch = load_branch(run.connection, repository.id, tip.branch)
     scope = PUBLIC_SCOPE if is_public(url) else owner_scope(run.connection, repository.user_id)
+    settle_scope(run, repository, scope)
+    branch = load_branch(run.connection, repository.id, tip.branch)
     run.context.log.info("resolved", branch=tip.branch, commit=tip.commit, indexed=branch.commit)
     return Target(repository, branch, url, tip, scope, payload.rebuild)
 

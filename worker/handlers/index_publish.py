@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from worker.catalog.branches import PUBLIC_SCOPE, remove_untracked
+from worker.catalog.branches import remove_untracked
 from worker.catalog.edges import EdgeChanges, write_edges
 from worker.catalog.files import totals
 from worker.catalog.publish import PublishedFile, advance, bill_blobs, limit_transaction, pin, write_paths
@@ -75,7 +75,7 @@ def _advance(run: Run, target: Target, *, size_bytes: int) -> None:
         parser_version=PARSER_VERSION,
         size_bytes=size_bytes,
         default_branch=target.tip.default_branch,
-        visibility="public" if target.scope == PUBLIC_SCOPE else None,
+        scope=target.scope,
     )
     if not moved:
         raise LeaseLost("Another attempt has published this branch meanwhile; nothing was published.")

@@ -49,6 +49,7 @@ class Decision:
     kind: Kind
     reason: str | None = None
     job_payload: Mapping[str, Any] | None = None
+    turned_private: bool = False
 
 
 def parse_body(body: bytes, content_type: str | None) -> dict[str, Any] | Decision:
@@ -83,7 +84,18 @@ def decide(event: str, payload: Mapping[str, Any], tracked: Tracked) -> Decision
         return Decision(Kind.PING)
     if event == "push":
         return _decide_push(payload, tracked)
+    if event == "repository" and payload.get("action") in ("privatized", "publicized"):
+        return _decide_visibility(payload, tracked)
     return _ignore(f"Events of type {event} need no indexing.")
+
+
+def _decide_visibility(payload: Mapping[str, Any], tracked: Tracked) -> Decision:
+    """The job asks the server who may read the repository, and keeps its contents accordingly."""
+    branch = tracked.branch or _mapping(payload, "repository").get("default_branch") or tracked.default_branch
+    if not _is_text(branch, _LONGEST_REF):
+        return _malformed("The event does not name its repository's default branch, and none is known here.")
+    job_payload = {"ref": f"refs/heads/{branch}", "rebuild": False}
+    return Decision(Kind.INDEX, job_payload=job_payload, turned_private=payload["action"] == "privatized")
 
 
 def _decide_push(push: Mapping[str, Any], tracked: Tracked) -> Decision:

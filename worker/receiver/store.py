@@ -34,6 +34,7 @@ set webhook_hook_id = coalesce(%(hook)s, webhook_hook_id), webhook_last_ping_at 
     provider_id = case when lower(git_url) = any (%(urls)s) then coalesce(provider_id, %(provider_id)s)
                        else provider_id end
 where id = %(id)s"""
+_PRIVATE = "update public.repositories set visibility = 'private', updated_at = now() where id = %s"
 _WORKERS = """
 select count(*) filter (where state = 'running') as running, max(last_seen_at) as last_seen_at,
        clock_timestamp() as now
@@ -83,8 +84,12 @@ class Store:
 
         return await self._in_transaction(read)
 
-    async def deliver(self, delivery: NewDelivery, decided_by: Repository) -> Delivered:
+    async def deliver(
+        self, delivery: NewDelivery, decided_by: Repository, *, turned_private: bool = False
+    ) -> Delivered:
         """Commit a delivery with its job; it is committed when this returns.
+
+        `turned_private`: from now on nobody else is shown what the public pool holds of the repository.
 
         Raises RepositoryChanged when the row says something else than `decided_by` (its secret was rotated, say), and
         NotFound when it is gone.
@@ -92,6 +97,8 @@ class Store:
 
         async def commit(connection: Connection) -> Delivered:
             row = await connection.execute(READ, (decided_by.id,))
+            if turned_private:
+                await connection.execute(_PRIVATE, (decided_by.id,))
             delivered = await deliver(connection, delivery)
             await _expect(row, decided_by)
             return delivered

@@ -131,7 +131,7 @@ class Webhook:
             reason=decision.reason,
             job=self._job(repository, decision),
         )
-        delivered = await self._store.deliver(delivery, repository)
+        delivered = await self._store.deliver(delivery, repository, turned_private=decision.turned_private)
         if delivery.job is not None and delivered.status == "queued":
             self._on_job(delivery.job.job_type)
         return _answer(delivery, delivered)
