@@ -40,7 +40,7 @@ def test_a_first_index_holds_files_symbols_references_tokens_and_usage(indexer, 
     result = indexer.run(repository_id)
     assert (result["commit"], result["branch"]) == (git.head, "main")
     assert (result["files"], result["files_parsed"], result["files_changed"]) == (6, 6, 6)
-    assert result["symbols"] == db.execute("select count(*) as n from idx.symbols").fetchone()["n"] == 15
+    assert result["symbols"] == db.execute("select count(*) as n from idx.symbols").fetchone()["n"] == 16  # a heading
     usage = db.execute("select * from token_usage").fetchall()
     assert [row["tokens_used"] for row in usage] == [result["tokens_billed"]] == [result["tokens"]]
     assert usage[0]["metadata"]["tokenizer"] == "o200k_base"
