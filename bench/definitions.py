@@ -117,6 +117,7 @@ def _work_tree(repo: Path, stack: ExitStack) -> Path:
 
 def _tally(lang: Language, files: list[Path], folder: Path) -> Tally:
     tally = Tally()
+    compared = COMPARED | PEERS[lang].also
     theirs = tags_of_ctags(lang, files)
     for path in files:
         content = path.read_bytes()
@@ -125,7 +126,7 @@ def _tally(lang: Language, files: list[Path], folder: Path) -> Tally:
             tally.skipped += 1
             continue
         tally.files += 1
-        ours = [Tag(s.line, plain(s.name), s.kind.name.lower(), s.kind in COMPARED) for s in found.symbols]
+        ours = [Tag(s.line, plain(s.name, lang), s.kind.name.lower(), s.kind in compared) for s in found.symbols]
         _compare_file(tally, File(lang, str(path.relative_to(folder)), content), ours, theirs.get(path, []))
     return tally
 

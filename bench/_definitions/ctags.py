@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from worker.indexing.languages import Language
+from worker.indexing.records import SymbolKind
 
-_NAMELESS = re.compile(r"(?:__anon|[Aa]nonymous[A-Za-z]*)[0-9a-f]{8,}")
+_NAMELESS = re.compile(r"<|(?:__anon|[Aa]nonymous[A-Za-z]*)[0-9a-f]{8,}")  # `<lambda>`
 
 
 class Tag(NamedTuple):
@@ -22,10 +23,11 @@ class Tag(NamedTuple):
 
 
 class Peer(NamedTuple):
-    """ctags' name of a language and the letters of its kinds that are compared."""
+    """ctags' name of a language, the letters of its kinds that are compared, and kinds of ours beyond the usual."""
 
     name: str
     kinds: str
+    also: frozenset[SymbolKind] = frozenset()
 
 
 PEERS: dict[Language, Peer] = {
@@ -45,9 +47,9 @@ PEERS: dict[Language, Peer] = {
     Language.KOTLIN: Peer("Kotlin", "icomT"),
     Language.SWIFT: Peer("Swift", "cfmspet"),
     Language.LUA: Peer("Lua", "f"),
-    Language.ELIXIR: Peer("Elixir", "pmfcdeia"),
-    Language.BASH: Peer("Sh", "f"),
-    Language.SQL: Peer("SQL", "fptPVTsD"),
+    Language.ELIXIR: Peer("Elixir", "pmfcdeiatgyo", frozenset({SymbolKind.MACRO})),
+    Language.BASH: Peer("Sh", "fa", frozenset({SymbolKind.MACRO})),
+    Language.SQL: Peer("SQL", "fptPVTsDiUn", frozenset({SymbolKind.OTHER})),
 }
 
 
@@ -73,7 +75,7 @@ def tags_of_ctags(lang: Language, files: list[Path]) -> dict[Path, list[Tag]]:
         if tag.get("_type") != "tag" or tag.get("language") != peer.name or _NAMELESS.match(tag["name"]):
             continue
         is_compared = letters.get(tag["kind"], "") in peer.kinds
-        name = plain(tag["name"])
+        name = plain(tag["name"], lang)
         if lang is Language.CSHARP and tag["kind"] == "method":
             name = name.rpartition(".")[2]  # `IFace.Method`
         tags[Path(tag["path"])].append(Tag(tag["line"], name, tag["kind"], is_compared))
@@ -90,6 +92,12 @@ def ctags(*arguments: str, text: str = "") -> str:
     return done.stdout.decode("utf-8", "replace")
 
 
-def plain(name: str) -> str:
-    """A name without the spaces inside `operator ==` and the mark of a private member."""
+def plain(name: str, lang: Language) -> str:
+    """A name without the spaces inside `operator ==`; the mark of a private member, and a qualifier."""
+    if lang is Language.LUA:
+        name = re.split(r"[.:](?=\w+$)", name)[-1].strip("[]\"'")
+    elif lang is Language.SQL:
+        name = name.rpartition(".")[2].strip('"`[]')
+    elif lang is Language.KOTLIN:
+        name = name.strip("`")
     return "".join(name.split()).lstrip("#")

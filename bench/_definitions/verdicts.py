@@ -8,6 +8,7 @@ import tree_sitter
 from bench._definitions.ctags import Tag
 from worker.indexing.grammars import grammar_of
 from worker.indexing.languages import Language
+from worker.indexing.preprocessor import readable
 
 _ECMASCRIPT = frozenset({Language.JAVASCRIPT, Language.TYPESCRIPT, Language.TSX})
 _NEVER_NAMES = frozenset({"if", "else", "for", "while", "switch", "try", "return"})
@@ -20,6 +21,10 @@ _CALLS = frozenset(
 _HEADS: dict[Language, str] = {
     Language.PYTHON: r"\b(?:def|class|type)\s+NAME\b",
     Language.GO: r"\b(?:type|func)\s+(?:\([^)]*\)\s*)?NAME\b|^\s+NAME\s+(?:struct|interface|func|=)|^\s*NAME\(",
+    Language.KOTLIN: r"\bfun [^(]*`|\bvalue class NAME\b",
+    Language.ELIXIR: r"^\s*test \"",
+    Language.LUA: r"\bNAME\s*=\s*function\b|\[[\"']\S+[\"']\]\s*=|\bfunction NAME\(",
+    Language.SQL: r"(?i)^\s*create\b.*",
     Language.RUST: r"\b(?:fn|struct|enum|trait|mod|type|union)\s+(?:r#)?NAME\b",
     Language.RUBY: r"\b(?:def|class|module|alias|alias_method|define_method)\b.*NAME"
     r"|\bNAME\s*=\s*(?:Class|Struct|Module|Data)\.",
@@ -51,7 +56,7 @@ class File:
         return self.lines[number - 1] if 0 < number <= len(self.lines) else ""
 
     def node(self, tag: Tag) -> tree_sitter.Node | None:
-        """The leaf of the tree where a definition's name stands; None where its line does not hold the name."""
+        """The leaf of the tree where a definition's name stands; None without a tree or without the name in its line."""
         word = re.split(r"\W+", tag.name.strip("~"))[-1] or tag.name
         row = self.lines[tag.line - 1].encode() if 0 < tag.line <= len(self.lines) else b""
         place = re.search(rb"(?<!\w)" + re.escape(word.encode()), row)
@@ -59,8 +64,9 @@ class File:
             return None
         if self._tree is None:
             grammar = grammar_of(self.lang)
-            assert grammar is not None
-            self._tree = grammar.parser.parse(self.content)
+            if grammar is None:
+                return None
+            self._tree = grammar.parser.parse(readable(self.lang, self.content))
         point = (tag.line - 1, place.start())
         return self._tree.root_node.descendant_for_point_range(point, point)
 
@@ -89,12 +95,15 @@ def why_extra(file: File, tag: Tag, other: Tag | None) -> str:
 def _ctags_is_wrong(file: File, tag: Tag, node: tree_sitter.Node | None) -> str | None:
     """A rule by which what ctags reports is no definition of that name; None where there is none."""
     if node is None:
-        return "the name is not on that line"
+        is_there = tag.name.lower() in "".join(file.line(tag.line).split()).lower()
+        return None if is_there and file.lang in _WITHOUT_TREE else "the name is not on that line"
     around = [ancestor.type for ancestor in _ancestors(node)]
     if any("comment" in kind for kind in around):
         return "inside a comment"
-    if any("string" in kind or "heredoc" in kind for kind in around[:2]):
+    if any("string" in kind or "heredoc" in kind or "sigil" in kind for kind in around[:2]):
         return "inside a string"
+    if file.lang in _RULES:
+        return _RULES[file.lang](file, tag, set(around))
     if node.type == tag.name or tag.name in _NO_NAMES:
         return "a word of the language"
     if file.lang in _ECMASCRIPT:
@@ -127,6 +136,38 @@ def _wrong_by_place(file: File, tag: Tag, around: list[str]) -> str | None:
     if file.lang is Language.PHP and tag.kind == "function" and "variable_name" in around[:2]:
         return "a variable that holds an anonymous function"
     return None
+
+
+def _wrong_in_lua(file: File, tag: Tag, around: set[str]) -> str | None:
+    is_head = re.search(r"=\s*function\b|\bfunction\s+[\w.:]+\s*\(", file.line(tag.line))
+    return None if is_head else "a line with the word function that defines none"
+
+
+def _wrong_in_kotlin(file: File, tag: Tag, around: set[str]) -> str | None:
+    is_head = re.search(
+        rf"\b(?:fun|class|interface|object|typealias)\b.*\b{re.escape(tag.name)}\b", file.line(tag.line)
+    )
+    return None if is_head or not around & _KOTLIN_LOCALS else "a parameter of a lambda, or a loop's variable"
+
+
+def _wrong_in_bash(file: File, tag: Tag, around: set[str]) -> str | None:
+    return "an empty array" if tag.name.endswith("=") else None
+
+
+def _wrong_in_elixir(file: File, tag: Tag, around: set[str]) -> str | None:
+    return "a name that is computed" if tag.name == "unquote" else None
+
+
+_RULES = {
+    Language.LUA: _wrong_in_lua,
+    Language.KOTLIN: _wrong_in_kotlin,
+    Language.BASH: _wrong_in_bash,
+    Language.ELIXIR: _wrong_in_elixir,
+}
+_WITHOUT_TREE = frozenset({Language.SQL, Language.KOTLIN, Language.ELIXIR})  # or with names of several words
+_KOTLIN_LOCALS = frozenset(
+    {"lambda_parameters", "for_statement", "when_subject", "multi_variable_declaration", "call_expression"}
+)
 
 
 def _ctags_overlooks(file: File, tag: Tag) -> str | None:

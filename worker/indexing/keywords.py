@@ -55,6 +55,7 @@ _NO_CONSTANTS = frozenset(
 )
 _FIRST_ONLY = frozenset([b"define_method", b"define_singleton_method", b"alias_method"])
 _IMPLEMENT = frozenset(b"use behaviour include extend prepend".split())
+_NAMED_BY_ALIAS = frozenset([b"defmodule", b"defprotocol", b"defimpl"])
 _NO_CALLS: dict[Language, frozenset[bytes]] = {
     Language.ELIXIR: _NO_CONSTANTS
     | frozenset(
@@ -93,6 +94,8 @@ def _told(source: bytes, lang: Language, captures: _Captures, specs: set[int]) -
         word = _first(source, captures, "keyword")
         if word in _FIRST_ONLY and captures["name"][0].prev_named_sibling is not None:
             return None
+        if word in _NAMED_BY_ALIAS and captures["name"][0].type != "alias":
+            return None  # `defmodule module do` in a macro
         return _defined(captures, _DEFINE[lang].get(word))
     if "keyword.attribute" in captures:
         word = _first(source, captures, "keyword.attribute")

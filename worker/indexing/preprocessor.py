@@ -9,6 +9,7 @@ over a text twice: their repetitions are possessive or bounded.
 import re
 from dataclasses import dataclass, field
 
+from worker.indexing import kotlin
 from worker.indexing.languages import Language
 
 _PREPROCESSED = frozenset({Language.C, Language.CPP, Language.CSHARP})
@@ -44,7 +45,11 @@ _NEVER = re.compile(rb"[ \t]*+#[ \t]*+if[ \t]++0\b")
 
 
 def readable(lang: Language, source: bytes) -> bytes:
-    """The source as it is to be parsed, of the same length: C and C++ without what only a preprocessor understands."""
+    """The source as it is to be parsed, of the same length: C and C++ without what only a preprocessor understands,
+    Kotlin without what its grammar does not.
+    """
+    if lang is Language.KOTLIN:
+        return kotlin.readable(source)
     if lang not in _PREPROCESSED:
         return source
     text = bytearray(source)
