@@ -56,7 +56,7 @@ class File:
         return self.lines[number - 1] if 0 < number <= len(self.lines) else ""
 
     def node(self, tag: Tag) -> tree_sitter.Node | None:
-        """The leaf of the tree where a definition's name stands; None without a tree or without the name in its line."""
+        """The leaf of the tree where a definition's name stands; None without a tree, or off its line."""
         word = re.split(r"\W+", tag.name.strip("~"))[-1] or tag.name
         row = self.lines[tag.line - 1].encode() if 0 < tag.line <= len(self.lines) else b""
         place = re.search(rb"(?<!\w)" + re.escape(word.encode()), row)

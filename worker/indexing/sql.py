@@ -58,11 +58,8 @@ _KINDS = {
     "event": SymbolKind.OTHER,
 }
 _ROUTINES = frozenset({"function", "procedure", "trigger", "event", "package"})
-_BETWEEN = _words(  # words that stand between `create` and what is created, or between that and its name
-    "or replace temp temporary unlogged global local unique materialized recursive if not exists concurrently"
-    " constraint external foreign clustered nonclustered fulltext spatial editionable noneditionable force no"
-    " transient secure event body only virtual"
-)
+_AFTER_KIND = frozenset({"if", "not", "exists", "concurrently", "body"})
+_UNKNOWN = _words("operator cast transform access language conversion collation extension database text tablespace")
 _NO_COLUMNS = _words("constraint primary foreign unique check exclude like index key partition period fulltext spatial")
 _NO_CALLS = _words(
     "all and any array as bigint binary bit by char character check coalesce collate columns commit constraint cube"
@@ -221,7 +218,9 @@ def _create(found: _Found, tokens: list[_Token], index: int) -> int:
         return index + 1
     at = made + 1
     what = tokens[made].word
-    while at < len(tokens) and tokens[at].word in _BETWEEN and tokens[at].kind == "word":
+    while at < len(tokens) and tokens[at].word in _AFTER_KIND:
+        at += 1
+    if what == "event" and at < len(tokens) and tokens[at].word == "trigger":
         at += 1
     path, after = _path(tokens, at)
     if not path or path[0].word in ("on", "mapping", "for", "using"):
@@ -242,7 +241,7 @@ def _create(found: _Found, tokens: list[_Token], index: int) -> int:
 
 def _tells(token: _Token) -> bool:
     """Whether this word says what is created, or that nothing that we know is."""
-    return token.word in _KINDS or token.word in (";", "(", "as", "$") or token.kind == "text"
+    return token.word in _KINDS or token.word in _UNKNOWN or token.word in (";", "(", "as", "$")
 
 
 def _kind(what: str, tokens: list[_Token], after: int) -> SymbolKind:
