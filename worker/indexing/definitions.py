@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from tree_sitter import Node
 
-from worker.indexing.documentation import comment_above, docstring
+from worker.indexing.documentation import attribute_above, attribute_inside, comment_above, docstring
 from worker.indexing.grammars import Matches
 from worker.indexing.languages import Language
 from worker.indexing.names import name_of
@@ -234,7 +234,8 @@ def _too_long(scope: _Scope) -> bool:
 
 def _symbol(source: bytes, lang: Language, item: _Found, scope: _Scope) -> Symbol:
     line = item.name.start_point.row + 1
-    end_line = max(line, item.node.end_point.row + 1)
+    end = item.node.end_point
+    end_line = max(line, end.row + (end.column > 0))  # Scala's indented bodies end at the start of the next line
     body = _body(item.node)
     start, is_own_line = _head_start(source, item)
     head = source[start : min(_head_end(source, item, body), start + 4 * MAX_SIGNATURE)]
@@ -246,6 +247,10 @@ def _symbol(source: bytes, lang: Language, item: _Found, scope: _Scope) -> Symbo
 def _doc(source: bytes, lang: Language, item: _Found, body: Node | None) -> str | None:
     if lang is Language.PYTHON:
         return docstring(source, body) if body is not None else None
+    if lang is Language.ELIXIR:
+        if item.kind in (SymbolKind.MODULE, SymbolKind.INTERFACE):
+            return attribute_inside(source, body) if body is not None else None
+        return attribute_above(source, source.rfind(b"\n", 0, item.start) + 1)
     return comment_above(source, lang, source.rfind(b"\n", 0, item.start) + 1)
 
 

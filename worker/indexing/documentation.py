@@ -38,6 +38,8 @@ _NO_TEXT = re.compile(
     r"\{?[@\\]\w|:(?:nodoc|doc|call-seq|stopdoc|startdoc):|<\w|go:|nolint|NOLINT|eslint|prettier-|tslint|rubocop|noinspection|istanbul"
     r"|biome-|clang-format|frozen_string_literal|typed:|region\b|endregion\b|!"
 )
+_ATTRIBUTE_STRING = re.compile(rb"@\w+[ \t]+(?:~[sS])?(\"\"\"|\")")
+_DEFINES = re.compile(rb"^[ \t]*(?:def\w*|end|@\w*callback|@type\w?)\b", re.MULTILINE)
 _DOCSTRING = re.compile(rb"[rRuU]?(\"\"\"|'''|\"|')")
 
 
@@ -68,6 +70,32 @@ def comment_above(source: bytes, lang: Language, line_start: int) -> str | None:
             return None
         end = start - 1
     return None
+
+
+def attribute_above(source: bytes, line_start: int) -> str | None:
+    """The first line of Elixir's `@doc` or `@typedoc` over the definition that starts there, with nothing between."""
+    above = source[max(0, line_start - _MAX_COMMENT_BYTES) : line_start]
+    place = max(above.rfind(b"@doc "), above.rfind(b"@typedoc "))
+    return _attribute(above, place, whole=True) if place >= 0 else None
+
+
+def attribute_inside(source: bytes, body: Node) -> str | None:
+    """The first line of the `@moduledoc` that a module of Elixir begins with."""
+    head = source[body.start_byte : min(body.end_byte, body.start_byte + _MAX_COMMENT_BYTES)]
+    place = head.find(b"@moduledoc ")
+    return None if place < 0 or _DEFINES.search(head, 0, place) else _attribute(head, place, whole=False)
+
+
+def _attribute(text: bytes, place: int, *, whole: bool) -> str | None:
+    """The first line of an attribute's string; `whole`: only if the string ends, and no other definition follows."""
+    opening = _ATTRIBUTE_STRING.match(text, place)
+    if opening is None:
+        return None
+    end = text.find(opening[1], opening.end())
+    if whole and (end < 0 or _DEFINES.search(text, end)):
+        return None
+    lines = text[opening.end() : end if end >= 0 else len(text)].decode("utf-8", "replace").split("\n")
+    return next((_clipped(line) for line in lines if line.strip()), None)
 
 
 def _lines_above(source: bytes, marks: tuple[bytes, ...], start: int, line: bytes) -> list[bytes]:

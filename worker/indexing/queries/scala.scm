@@ -29,12 +29,13 @@
   (generic_function function: [(identifier) @reference.call (field_expression field: (identifier) @reference.call)])])
 (generic_function function: [(identifier) @reference.call (field_expression field: (identifier) @reference.call)])
 (infix_expression operator: (identifier) @reference.call)
-(extends_clause type: [
+; Without the field: the grammar gives it to the first type only.
+(extends_clause [
   (type_identifier) @reference.implementation
   (generic_type type: [(type_identifier) @reference.implementation
                        (stable_type_identifier (type_identifier) @reference.implementation .)])
   (stable_type_identifier (type_identifier) @reference.implementation .)])
-(derives_clause type: (type_identifier) @reference.implementation)
+(derives_clause (type_identifier) @reference.implementation)
 (type_identifier) @reference.type
 (field_expression value: (identifier) @reference.capitalised)
 (field_expression field: (identifier) @reference.capitalised)

@@ -7,7 +7,9 @@
 (typealias_declaration . (modifiers)? . "typealias" . name: (type_identifier) @name) @definition.type
 (associatedtype_declaration name: (type_identifier) @name) @definition.type
 (enum_entry name: (simple_identifier) @name) @definition.constant
-(function_declaration name: (_) @name) @definition.function
+(function_declaration name: [
+  (simple_identifier) (custom_operator) "==" "!=" "===" "<" ">" "<=" ">=" "+" "-" "*" "/" "%" "!" "+=" "-=" "*=" "/="
+  ] @name) @definition.function
 (protocol_function_declaration name: (simple_identifier) @name) @definition.method
 (init_declaration "init" @name) @definition.method
 (deinit_declaration "deinit" @name) @definition.method
@@ -28,7 +30,8 @@
 (macro_invocation . (simple_identifier) @reference.call)
 (inheritance_specifier
   inherits_from: (user_type (type_identifier) @reference.implementation . (type_arguments)? .))
-(user_type (type_identifier) @reference.type)
+; Attributes are types to the grammar; they begin with a small letter.
+(user_type (type_identifier) @reference.capitalised)
 (navigation_expression target: (simple_identifier) @reference.capitalised)
 (navigation_suffix suffix: (simple_identifier) @reference.capitalised)
 (value_argument value: (simple_identifier) @reference.capitalised)
