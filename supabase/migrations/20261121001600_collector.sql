@@ -37,3 +37,7 @@ set content_scope = (select b.scope from idx.files f join idx.blobs b on b.id = 
 -- Those whose contents must leave the pool; as good as always empty.
 create index repositories_leaving_the_pool on public.repositories (repo_no)
     where visibility = 'private' and content_scope = 0;
+
+-- Which branches an older parser has read: none, most of the time.
+create index repository_branches_parser on public.repository_branches (parser_version) where commit is not null;
+insert into public.maintenance_tasks (name, every) values ('refresh', '1 minute');

@@ -95,7 +95,7 @@ def _wait_for_replica(run: Run, payload: IndexPayload, tip: Tip) -> None:
 
 def _is_current(target: Target) -> bool:
     branch = target.branch
-    return branch.commit == target.tip.commit and branch.parser_version == PARSER_VERSION and not target.rebuild
+    return branch.commit == target.tip.commit and branch.parser_version >= PARSER_VERSION and not target.rebuild
 
 
 def _compare(run: Run, target: Target, download: Download) -> Plan:
@@ -120,7 +120,7 @@ def _compare(run: Run, target: Target, download: Download) -> Plan:
 
 def _versions(stored: Mapping[str, StoredFile], target: Target) -> dict[str, Version]:
     """What is stored; after a parser change, or for a rebuild, nothing counts as stored but paths to remove."""
-    if target.branch.parser_version == PARSER_VERSION and not target.rebuild:
+    if target.branch.parser_version >= PARSER_VERSION and not target.rebuild:
         return {path: Version(file.oid, file.mode, file.lang) for path, file in stored.items()}
     return dict.fromkeys(stored, Version(b"", 0, 0))
 

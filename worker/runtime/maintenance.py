@@ -12,11 +12,14 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from worker import metrics
 from worker.backoff import poll_delay
 from worker.catalog.collect import collect
+from worker.indexing.languages import PARSER_VERSION
+from worker.job import INCREMENTAL_UPDATE
 from worker.logging import get_logger
 from worker.queue.depth import depth
 from worker.queue.maintenance import complain, may_rescue, take_due
 from worker.queue.mend import mend
 from worker.queue.prune import forget_workers, prune
+from worker.queue.refresh import refresh
 from worker.queue.rescue import rescue
 from worker.queue.schedule import Schedule, any_due, fire_due
 from worker.runtime.heartbeat import Heartbeat
@@ -56,6 +59,7 @@ class Maintenance:
             "sweep_logs": self._sweep_logs,
             "forget_workers": self._forget_workers,
             "collect": self._collect,
+            "refresh": self._refresh,
         }
 
     async def run(self) -> None:
@@ -158,6 +162,14 @@ class Maintenance:
         metrics.collected(gone.blobs)
         if gone.blobs:
             get_logger().info("collect", blobs=gone.blobs, bytes=gone.size_bytes)
+
+    async def _refresh(self, _: UUID) -> None:
+        async with self._pool.connection() as connection:
+            attempts = self._settings.worker_max_attempts
+            jobs = await refresh(connection, parser_version=PARSER_VERSION, max_attempts=attempts)
+        if jobs:
+            get_logger().info("refresh", jobs=[str(job_id) for job_id in jobs])
+            self._on_ready(INCREMENTAL_UPDATE)
 
     async def _keep_gauges(self) -> None:
         while True:
