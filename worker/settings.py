@@ -125,6 +125,12 @@ class Settings(BaseSettings):
         False, description="Accept git servers with private or loopback addresses (your own Git server)."
     )
 
+    worker_git_cache_dir: Path | None = Field(
+        None, description="Fetched objects are kept here between jobs, on a volume for example; default: they are not."
+    )
+    worker_git_cache_mb: int = Field(
+        5_000, ge=1, le=10_000_000, description="Bound of that folder; the least recently used repositories go first."
+    )
     worker_git_token: SecretStr | None = Field(
         None, description="Reads private repositories of WORKER_USER_ID on WORKER_GIT_TOKEN_HOST; no other tenant's."
     )

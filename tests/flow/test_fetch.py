@@ -80,6 +80,30 @@ def test_a_file_over_the_limit_is_a_recorded_skip_in_both_ways_of_fetching(
     }
 
 
+def test_a_kept_repository_makes_no_difference_but_in_bytes(indexer, git_repository, make_repository, tmp_path):
+    """Edits, a force push, another branch and a spoiled folder: the rows are those of a worker that keeps nothing."""
+    dice = random.Random(3)
+    git = git_repository(
+        files={f"d{n}/f{n}.py": f"def f{n}():\n    return '{noise(dice, 2_000)[:-1]}'\n" for n in range(30)}
+    )
+    kept, plain = make_repository(git_url=git.url), make_repository(git_url=git.url, user_id=uuid.uuid4())
+    first = git.head
+    for step in range(5):
+        indexer.settings = {"worker_git_cache_dir": tmp_path / "cache"}
+        with_cache = indexer.run(kept)
+        indexer.settings = {}
+        without = indexer.run(plain)
+        assert indexer.files(kept) == indexer.files(plain)
+        assert step == 0 or with_cache["bytes_fetched"] < without["bytes_fetched"] or step == 4
+        if step == 2:
+            git.git("reset", "-q", "--hard", first)
+        if step == 3:
+            for pack in (tmp_path / "cache").rglob("*.pack"):
+                pack.chmod(0o600)
+                pack.write_bytes(b"spoiled")
+        git.commit(files={f"d{step}/f{step}.py": f"def g{step}():\n    pass\n", "d20/f20.py": f"x = {step}\n"})
+
+
 def test_a_raised_limit_reads_what_was_too_large_before(indexer, git_repository, make_repository):
     """The next push looks again at what was left out; a lowered limit leaves it out again."""
     git = git_repository(files={"big.txt": "x = 1\n" * 1_000, "a.py": "x = 1\n"})

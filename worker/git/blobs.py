@@ -1,5 +1,6 @@
 """File contents by object id, streamed out of one git process."""
 
+import hashlib
 import threading
 from collections.abc import Generator, Iterable
 from contextlib import suppress
@@ -93,4 +94,6 @@ def _read(process: GitProcess, oid: bytes, max_bytes: int) -> bytes:
     if len(content) != size or process.stdout.read(1) != b"\n":
         process.finish()
         raise GitError(f"git ended in the middle of the object {oid.hex()}.")
+    if hashlib.sha1(b"blob %d\0" % size + content, usedforsecurity=False).digest() != oid:
+        raise GitError(f"The object {oid.hex()} is not what its id says.")
     return content

@@ -1,6 +1,7 @@
 """The objects of one commit, as few as a job needs: the trees first, then the missing contents at once.
 
-Nothing is remembered between two jobs, so nothing can be stale. A server that refuses to leave out contents, or to give
+Nothing need be remembered between two jobs. Where a repository was kept, it only saves bytes: what the job needs is
+asked of it anew, and where it fails it is begun anew. A server that refuses to leave out contents, or to give
 them out by their id, is asked for the whole commit without its history.
 """
 
@@ -10,13 +11,26 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from worker.errors import FetchRefused, TooLarge
+from worker.errors import (
+    AccessDenied,
+    FetchRefused,
+    GitError,
+    GitNetworkError,
+    GitTimeout,
+    JobError,
+    RepositoryNotFound,
+    Snooze,
+    TooLarge,
+)
 from worker.git.blobs import blob_sizes
 from worker.git.fetch import NO_CONTENTS, fetch_blobs, fetch_commit
+from worker.git.tree import TreeEntry, read_tree
 from worker.git.url import RepositoryUrl
 
 _PACKING = 64
 """Bytes that a pack needs for an object beside its content, at most; and for itself."""
+
+_NOT_THE_REPOSITORYS_FAULT = (AccessDenied, GitNetworkError, GitTimeout, RepositoryNotFound, Snooze, TooLarge)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +65,34 @@ class Download:
         self._on_bytes = on_bytes
         self._deadline = time.monotonic() + limits.seconds
         self._before = 0  # bytes of the fetches that have ended
+        self._is_kept = git_dir.exists()  # by an earlier job: to be doubted
 
     def bring_whole(self) -> None:
         """Everything but contents over the limit of a file; for a repository of which nothing is known yet."""
+        self._begin_anew()  # of a commit that is here, the server would send no content
         # git leaves out what has that many bytes or more.
         self._bring_commit(f"blob:limit={self._limits.file_bytes + 1}")
         self.is_whole = True
 
     def bring_trees(self) -> None:
         """The commit and its trees, so that `read_tree` works; contents only where the server cannot leave them out."""
-        self._bring_commit(NO_CONTENTS)
+        try:
+            self._bring_commit(NO_CONTENTS)
+        except JobError as failure:
+            if not self._is_kept or isinstance(failure, _NOT_THE_REPOSITORYS_FAULT):
+                raise
+            self._begin_anew()
+            self._bring_commit(NO_CONTENTS)
+
+    def entries(self, *, max_paths: int) -> list[TreeEntry]:
+        """The commit's tree; raises what `read_tree` raises."""
+        try:
+            return read_tree(self.git_dir, self._commit, max_paths=max_paths)
+        except GitError:
+            if not self._is_kept:
+                raise
+            self.bring_whole()
+            return read_tree(self.git_dir, self._commit, max_paths=max_paths)
 
     def bring_contents(self, oids: Collection[bytes]) -> dict[bytes, int]:
         """The sizes of those contents that are here, after fetching those that were not.
@@ -75,23 +107,22 @@ class Download:
         try:
             self._bring_blobs(missing)
         except FetchRefused:
-            self._start_over()
+            self.bring_whole()
         except TooLarge:
             if self.fetched > self._limits.bytes:
                 raise
-            self._start_over()  # there are contents over the limit among them, which a filter leaves out
+            self.bring_whole()  # there are contents over the limit among them, which a filter leaves out
         return blob_sizes(self.git_dir, oids)
 
-    def _start_over(self) -> None:
-        """Get the whole commit instead, into an empty repository: git would believe it has it."""
-        shutil.rmtree(self.git_dir)
-        self.bring_whole()
+    def _begin_anew(self) -> None:
+        shutil.rmtree(self.git_dir, ignore_errors=True)
+        self._is_kept = False
 
     def _bring_commit(self, leave_out: str) -> None:
         try:
             self._count(fetch_commit, self._commit, leave_out=leave_out)
         except FetchRefused:
-            shutil.rmtree(self.git_dir)
+            self._begin_anew()
             self._count(fetch_commit, self._commit)
 
     def _bring_blobs(self, oids: Collection[bytes]) -> None:

@@ -14,10 +14,10 @@ from worker.catalog.files import StoredFile, stored_files
 from worker.errors import AccessDenied, BranchNotFound, EmptyRepository, RepositoryNotFound, Snooze
 from worker.git.download import Download
 from worker.git.resolve import Tip
-from worker.git.tree import TreeEntry, read_tree
+from worker.git.tree import TreeEntry
 from worker.git.url import parse_repository_url
 from worker.handlers.index_extract import extract_and_store
-from worker.handlers.index_fetch import ask_for_tip, fetch_contents, fetch_tree, is_public
+from worker.handlers.index_fetch import ask_for_tip, fetch_contents, fetch_tree, is_public, kept_objects
 from worker.handlers.index_link import link
 from worker.handlers.index_publish import publish, publish_nothing_new
 from worker.handlers.index_remove import remove_missing
@@ -48,14 +48,15 @@ def index(context: JobContext, payload: IndexPayload) -> Mapping[str, Any]:
             return remove_missing(run, payload, missing)
         if _is_current(target):
             return publish_nothing_new(run, target)
-        with run.phase("fetch"):
-            download = fetch_tree(run, target)
-        with run.phase("compare"):
-            plan = _compare(run, target, download)
-        with run.phase("fetch"):
-            plan = fetch_contents(run, target, plan, download)
-        with run.phase("extract"):
-            stored = extract_and_store(run, target, plan)
+        with kept_objects(run, target) as git_dir:
+            with run.phase("fetch"):
+                download = fetch_tree(run, target, git_dir)
+            with run.phase("compare"):
+                plan = _compare(run, target, download)
+            with run.phase("fetch"):
+                plan = fetch_contents(run, target, plan, download)
+            with run.phase("extract"):
+                stored = extract_and_store(run, target, plan)
         with run.phase("link"):
             edges = link(run, target, plan, stored)
         with run.phase("publish"):
@@ -105,7 +106,7 @@ def _compare(run: Run, target: Target, download: Download) -> Plan:
     skips: dict[str, Skip] = {}
     stored = stored_files(run.connection, target.repository.repo_no, target.branch.branch_no)
     known_sizes = {file.oid: file.size for file in stored.values()}
-    for entry in read_tree(download.git_dir, target.tip.commit, max_paths=run.settings.worker_max_files):
+    for entry in download.entries(max_paths=run.settings.worker_max_files):
         path, skip = _path_and_skip(entry, known_sizes.get(entry.oid), run.settings.worker_max_file_bytes)
         language = language_of(path) if skip is Skip.NONE else Language.NONE
         tree[path] = Version(entry.oid, entry.mode, int(language))

@@ -1,10 +1,13 @@
 """The fetch steps: the tip's trees, and after the comparison those contents that are not stored yet."""
 
+from contextlib import AbstractContextManager
 from dataclasses import replace
+from pathlib import Path
 
 from worker.catalog.blobs import known_blobs
 from worker.catalog.oversize import oversize
 from worker.errors import AccessDenied, GitNetworkError, RepositoryNotFound
+from worker.git.cache import kept_repository
 from worker.git.download import Download, FetchLimits
 from worker.git.resolve import Tip, resolve_tip
 from worker.git.url import RepositoryUrl
@@ -37,7 +40,18 @@ def is_public(url: RepositoryUrl) -> bool:
     return url.scheme == "https" and url.authorization is None and not url.private_hosts
 
 
-def fetch_tree(run: Run, target: Target) -> Download:
+def kept_objects(run: Run, target: Target) -> AbstractContextManager[Path]:
+    """Where to fetch to, for the length of the job: a repository of the scope's own, where one is kept."""
+    settings = run.settings
+    return kept_repository(
+        settings.worker_git_cache_dir,
+        f"{target.scope} {target.url.url}",
+        max_bytes=settings.worker_git_cache_mb * 2**20,
+        otherwise=run.context.workdir / "objects.git",
+    )
+
+
+def fetch_tree(run: Run, target: Target, git_dir: Path) -> Download:
     """The commit with its trees; with its contents as well, where nothing of the repository is indexed yet."""
     settings = run.settings
     limits = FetchLimits(
@@ -48,7 +62,7 @@ def fetch_tree(run: Run, target: Target) -> Download:
     download = Download(
         target.url,
         target.tip.commit,
-        run.context.workdir / "objects.git",
+        git_dir,
         limits,
         on_bytes=lambda count: run.context.progress("fetch", count),
     )
