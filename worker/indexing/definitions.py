@@ -88,7 +88,7 @@ def definitions(source: bytes, lang: Language, matches: Matches) -> Definitions:
             symbols.append(_symbol(source, lang, item, scope))
         if item.kind is not SymbolKind.TYPE or item.node.type != "type_definition":
             scopes.append(scope)  # `typedef struct a {…} b;` defines two neighbours
-    return Definitions(tuple(symbols), frozenset(found), left_out)
+    return Definitions(tuple(symbols), _name_starts(found), left_out)
 
 
 def _in_order(found: dict[int, _Found], size: int) -> list[_Found]:
@@ -97,6 +97,19 @@ def _in_order(found: dict[int, _Found], size: int) -> list[_Found]:
     for item in sorted((item for item in found.values() if item.is_rest), key=lambda item: -item.start):
         item.end, rest = rest, item.start
     return sorted(found.values(), key=lambda item: (item.start, -item.end))
+
+
+def _name_starts(found: dict[int, _Found]) -> frozenset[int]:
+    """Where defined names stand, as references see them: of Ruby's and C++'s `A::B` that is B."""
+    return frozenset(
+        _last_part(item.name).start_byte if item.name.child_count else start for start, item in found.items()
+    )
+
+
+def _last_part(name: Node) -> Node:
+    while (inner := name.child_by_field_name("name")) is not None:
+        name = inner
+    return name
 
 
 def _found(matches: Matches) -> dict[int, _Found]:
@@ -178,6 +191,8 @@ def _is_noise(source: bytes, item: _Found, name: bytes, kind: SymbolKind, outer:
     if kind in _VALUES:
         if outer is not None and outer.kind in _CALLABLES and item.node.type != "property_promotion_parameter":
             return True  # a local
+        if item.node.type == "declaration" and source.startswith(b"extern", item.start):
+            return True  # C: defined elsewhere
         return _IMPORTED.match(source, item.start) is not None  # `const fs = require("fs")` imports
     if kind is SymbolKind.METHOD and item.node.type in _OBJECT_METHODS and _is_nobodys(item.node):
         return True
@@ -235,7 +250,8 @@ def _too_long(scope: _Scope) -> bool:
 def _symbol(source: bytes, lang: Language, item: _Found, scope: _Scope) -> Symbol:
     line = item.name.start_point.row + 1
     end = item.node.end_point
-    end_line = max(line, end.row + (end.column > 0))  # Scala's indented bodies end at the start of the next line
+    # C's directives and Scala's indented bodies end where the next line begins.
+    end_line = max(line, end.row + (end.column > 0))
     body = _body(item.node)
     start, is_own_line = _head_start(source, item)
     head = source[start : min(_head_end(source, item, body), start + 4 * MAX_SIGNATURE)]
@@ -255,7 +271,11 @@ def _doc(source: bytes, lang: Language, item: _Found, body: Node | None) -> str 
 
 
 def _head_start(source: bytes, item: _Found) -> tuple[int, bool]:
-    """Where the signature starts: the name's line, or the definition if other code comes before it on the line."""
+    """Where the signature starts, and whether nothing else comes before it on its line: at the name's line, or in C and
+    C++ at the type above.
+    """
+    if item.node.type == "function_definition" and item.name.start_point.row > item.node.start_point.row:
+        return item.start, True
     start = source.rfind(b"\n", 0, item.name.start_byte) + 1
     if start < item.start and not _MODIFIERS.fullmatch(source, start, item.start):
         return item.start, False

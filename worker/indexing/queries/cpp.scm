@@ -36,7 +36,9 @@
   (pointer_declarator declarator: (identifier) @name)
   (array_declarator declarator: (identifier) @name)
   (init_declarator declarator: (pointer_declarator declarator: (identifier) @name))
-  (init_declarator declarator: (array_declarator declarator: (identifier) @name))]) @definition.variable)
+  (init_declarator declarator: (array_declarator declarator: (identifier) @name))
+  (init_declarator declarator: (pointer_declarator
+    declarator: (array_declarator declarator: (identifier) @name)))]) @definition.variable)
 
 (base_class_clause [
   (type_identifier) @reference.implementation

@@ -61,4 +61,5 @@
                                         (generic_name . (identifier) @reference.implementation)])])
 (argument (identifier) @reference.capitalised)
 (return_statement (identifier) @reference.capitalised)
+(arrow_expression_clause (identifier) @reference.capitalised)
 (binary_expression (identifier) @reference.capitalised)

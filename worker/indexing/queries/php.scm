@@ -17,6 +17,7 @@
   (qualified_name (name) @reference.type)])
 (function_call_expression function: [
   (name) @reference.call
+  (relative_name (name) @reference.call)
   (qualified_name (name) @reference.call)])
 (member_call_expression name: (name) @reference.call)
 (nullsafe_member_call_expression name: (name) @reference.call)
