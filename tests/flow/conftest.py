@@ -122,7 +122,7 @@ class Indexer:
         """Every path with everything that is known of its content, comparable between repositories."""
         rows = self.db.execute(
             """
-            select f.path, f.mode, f.skip, b.oid, b.lang, b.skip as blob_skip, b.tokens, b.content,
+            select f.path, f.mode, coalesce(nullif(f.skip, 0), b.skip) as skip, b.oid, b.lang, b.tokens, b.content,
                    (select array_agg(row(s.line, s.kind, s.qualname, s.signature)::text order by s.line, s.qualname)
                     from idx.symbols s where s.blob_id = b.id) as symbols,
                    (select array_agg(row(x.kind, x.name, x.lines)::text order by x.kind, x.name)

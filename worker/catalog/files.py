@@ -1,5 +1,6 @@
 """The path → version map of an indexed branch, as stored."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,16 +12,17 @@ Connection = psycopg.Connection[dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """One indexed path: the object's id, its mode in the tree, the language number it was read as, its size."""
+    """One indexed path: its object's id, mode in the tree and size; the language number it was read as, or why not."""
 
     oid: bytes
     mode: int
     lang: int
+    skip: int
     size: int
 
 
 _FILES = """
-select f.path, b.oid, f.mode, b.lang, b.size
+select f.path, b.oid, f.mode, b.lang, f.skip, b.size
 from idx.files f join idx.blobs b on b.id = f.blob_id
 where f.repo_no = %s and f.branch_no = %s"""
 _TOTALS = """
@@ -36,6 +38,11 @@ join idx.blobs b on b.id = f.blob_id
 join idx.skip_reasons s on s.skip = case when f.skip <> 0 then f.skip else b.skip end
 where f.repo_no = %s and f.branch_no = %s and s.skip <> 0
 group by s.name order by s.name"""
+
+
+_TEXTS = """
+select oid, content from idx.blobs
+where scope = %s and oid = any (%s) and lang = 0 and skip = 0 and content is not null"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +61,7 @@ def stored_files(connection: Connection, repo_no: int, branch_no: int) -> dict[s
     """Every indexed path of a branch."""
     with connection.cursor(row_factory=tuple_row) as cursor:
         cursor.execute(_FILES, (repo_no, branch_no), binary=True)
-        return {path: StoredFile(oid, mode, lang, size) for path, oid, mode, lang, size in cursor}
+        return {path: StoredFile(*file) for path, *file in cursor}
 
 
 def totals(connection: Connection, repo_no: int, branch_no: int) -> Totals:
@@ -63,3 +70,9 @@ def totals(connection: Connection, repo_no: int, branch_no: int) -> Totals:
     assert row is not None
     skipped = {line["name"]: line["files"] for line in connection.execute(_SKIPPED, (repo_no, branch_no))}
     return Totals(row["files"], row["symbols"], row["refs"], row["tokens"], row["bytes"], skipped)
+
+
+def stored_texts(connection: Connection, scope: int, oids: Collection[bytes]) -> dict[bytes, str]:
+    """The texts of those contents that are stored as plain text in this scope."""
+    rows = connection.execute(_TEXTS, (scope, sorted(oids))).fetchall() if oids else []
+    return {row["oid"]: row["content"] for row in rows}

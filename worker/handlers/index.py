@@ -5,13 +5,14 @@ found and hands on its own; publish is one transaction with usage and the job's 
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 from worker.catalog.branches import PUBLIC_SCOPE, load_branch, load_repository, owner_scope
-from worker.catalog.files import StoredFile, stored_files
+from worker.catalog.files import StoredFile, stored_files, stored_texts
 from worker.errors import AccessDenied, BranchNotFound, EmptyRepository, RepositoryNotFound, Snooze
+from worker.git.blobs import read_blobs
 from worker.git.download import Download
 from worker.git.resolve import Tip
 from worker.git.tree import TreeEntry
@@ -25,6 +26,8 @@ from worker.handlers.index_run import Plan, Run, Target
 from worker.handlers.index_scope import settle_scope
 from worker.handlers.payloads import IndexPayload
 from worker.handlers.registry import handler
+from worker.indexing.attributes import NAME as ATTRIBUTES
+from worker.indexing.attributes import Attributes
 from worker.indexing.classify import Skip, classify_entry
 from worker.indexing.compare import Version, compare
 from worker.indexing.languages import PARSER_VERSION, Language, language_of
@@ -32,6 +35,9 @@ from worker.indexing.pool import ExtractorPool
 from worker.job import FULL_INDEX, INCREMENTAL_UPDATE, JobContext
 
 REPLICA_LAG = timedelta(seconds=60)
+REGULAR_MODES = (0o100644, 0o100755, 0o100664)
+MOST_ATTRIBUTE_FILES = 200
+MOST_ATTRIBUTE_BYTES = 200_000
 
 
 @handler(FULL_INDEX, payload=IndexPayload)
@@ -106,10 +112,13 @@ def _compare(run: Run, target: Target, download: Download) -> Plan:
     skips: dict[str, Skip] = {}
     stored = stored_files(run.connection, target.repository.repo_no, target.branch.branch_no)
     known_sizes = {file.oid: file.size for file in stored.values()}
-    for entry in download.entries(max_paths=run.settings.worker_max_files):
-        path, skip = _path_and_skip(entry, known_sizes.get(entry.oid), run.settings.worker_max_file_bytes)
+    entries = download.entries(max_paths=run.settings.worker_max_files)
+    attributes = _attributes(run, target, download, entries)
+    for entry in entries:
+        size = known_sizes.get(entry.oid)
+        path, skip = _path_and_skip(entry, size, run.settings.worker_max_file_bytes, attributes)
         language = language_of(path) if skip is Skip.NONE else Language.NONE
-        tree[path] = Version(entry.oid, entry.mode, int(language))
+        tree[path] = Version(entry.oid, entry.mode, int(language), int(skip))
         if skip is not Skip.NONE:
             skips[path] = skip
             sizes[path] = known_sizes[entry.oid] if skip is Skip.TOO_LARGE else 0
@@ -122,15 +131,32 @@ def _compare(run: Run, target: Target, download: Download) -> Plan:
 def _versions(stored: Mapping[str, StoredFile], target: Target) -> dict[str, Version]:
     """What is stored; after a parser change, or for a rebuild, nothing counts as stored but paths to remove."""
     if target.branch.parser_version >= PARSER_VERSION and not target.rebuild:
-        return {path: Version(file.oid, file.mode, file.lang) for path, file in stored.items()}
+        return {path: Version(file.oid, file.mode, file.lang, file.skip) for path, file in stored.items()}
     return dict.fromkeys(stored, Version(b"", 0, 0))
 
 
-def _path_and_skip(entry: TreeEntry, size: int | None, max_file_bytes: int) -> tuple[str, Skip]:
+def _attributes(run: Run, target: Target, download: Download, entries: Sequence[TreeEntry]) -> Attributes:
+    """What the tree's .gitattributes say; most are stored already, the others are fetched."""
+    files = {
+        entry.path: entry.oid
+        for entry in entries
+        if entry.path is not None and entry.path.rpartition("/")[2] == ATTRIBUTES and entry.mode in REGULAR_MODES
+    }
+    oids = {files[path] for path in sorted(files, key=lambda path: (path.count("/"), path))[:MOST_ATTRIBUTE_FILES]}
+    texts = stored_texts(run.connection, target.scope, oids)
+    sizes = download.bring_contents(oids - texts.keys())
+    small = [oid for oid, size in sizes.items() if oid not in texts and size <= MOST_ATTRIBUTE_BYTES]
+    texts |= {oid: content.decode("utf-8", "replace") for oid, content in read_blobs(download.git_dir, small)}
+    return Attributes({path: texts[oid] for path, oid in files.items() if oid in texts})
+
+
+def _path_and_skip(entry: TreeEntry, size: int | None, max_file_bytes: int, attributes: Attributes) -> tuple[str, Skip]:
     """A path that text cannot hold is shown escaped and not read; a size nobody knows yet is judged after the fetch."""
     if entry.path is None:
         return _shown(entry.raw_path), Skip.BAD_PATH
-    return entry.path, classify_entry(entry.path, entry.mode, size, max_file_bytes=max_file_bytes)
+    return entry.path, classify_entry(
+        entry.path, entry.mode, size, max_file_bytes=max_file_bytes, attributes=attributes
+    )
 
 
 def _shown(raw_path: bytes) -> str:

@@ -98,7 +98,7 @@ def _without(plan: Plan, large: set[bytes], limit: int) -> Plan:
     skips, sizes = dict(plan.skips), dict(plan.sizes)
     for path, version in plan.changes.write.items():
         if version.oid in large and path not in skips:
-            write[path] = Version(version.oid, version.mode, int(Language.NONE))
+            write[path] = Version(version.oid, version.mode, int(Language.NONE), int(Skip.TOO_LARGE))
             skips[path], sizes[path] = Skip.TOO_LARGE, limit + 1
     changes = Changes(write, plan.changes.remove, plan.changes.unchanged)
     return replace(plan, changes=changes, skips=skips, sizes=sizes)

@@ -8,6 +8,7 @@ otherwise than one that had its name from the start.
 import re
 from enum import IntEnum
 
+from worker.indexing.attributes import NO_ATTRIBUTES, Attribute, Attributes
 from worker.indexing.languages import Language, language_of
 
 
@@ -29,6 +30,8 @@ class Skip(IntEnum):
 
 _MODE_SYMLINK = 0o120000
 _MODE_SUBMODULE = 0o160000
+
+_INSTALLED = frozenset({"node_modules", "bower_components"})
 
 _LFS = b"version https://git-lfs.github.com/spec/"
 _HEAD_BYTES = 8_000
@@ -59,8 +62,14 @@ _GENERATED = re.compile(
 _MARKER_BYTES = 2_000
 
 
-def classify_entry(path: str, mode: int, size: int | None, *, max_file_bytes: int) -> Skip:
-    """Why a path of a tree is not read at all, whatever its content; `size` None: not known yet."""
+def classify_entry(
+    path: str, mode: int, size: int | None, *, max_file_bytes: int, attributes: Attributes = NO_ATTRIBUTES
+) -> Skip:
+    """Why a path of a tree is not read at all, whatever its content; `size` None: not known yet.
+
+    What .gitattributes calls vendored or generated is not read, as on GitHub; nor are installed packages that were
+    committed, unless it says that they are not vendored.
+    """
     if mode == _MODE_SUBMODULE:
         return Skip.SUBMODULE
     if mode == _MODE_SYMLINK:
@@ -70,6 +79,11 @@ def classify_entry(path: str, mode: int, size: int | None, *, max_file_bytes: in
         return Skip.GENERATED
     if _MINIFIED_NAME.search(name):
         return Skip.MINIFIED
+    vendored = attributes.of(path, Attribute.VENDORED)
+    if vendored or (vendored is None and not _INSTALLED.isdisjoint(path.split("/")[:-1])):
+        return Skip.VENDORED
+    if attributes.of(path, Attribute.GENERATED):
+        return Skip.GENERATED
     if size is not None and size > max_file_bytes:
         return Skip.TOO_LARGE
     return Skip.NONE

@@ -6,11 +6,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """What a path holds: content, file mode, and language number, because a name decides how bytes are parsed."""
+    """What a path holds: content, file mode, language number, because a name decides how bytes are parsed, and the
+    number of the reason why the path is not read, if any.
+    """
 
     oid: bytes
     mode: int
     lang: int
+    skip: int = 0
 
 
 @dataclass(frozen=True, slots=True)
