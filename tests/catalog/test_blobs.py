@@ -5,6 +5,7 @@ import uuid
 from dataclasses import replace
 
 import psycopg
+import pytest
 
 from tests.fixtures.workers import eventually
 from worker.catalog.blobs import NewBlob, known_blobs, store_blobs
@@ -97,3 +98,32 @@ def test_a_content_that_postgres_refuses_is_stored_as_poison_and_takes_no_other_
     rows = db.execute("select skip, content from idx.blobs order by oid").fetchall()
     assert [row["skip"] for row in rows] == [0, 0, 0, 0, 0, 9, 0, 0]
     assert rows[5]["content"] is None
+
+
+BAD_NAMES = {"too long": "n" * 513, "a NUL": "a\x00b", "half a surrogate pair": "a\ud800b"}
+
+
+@pytest.mark.parametrize("name", BAD_NAMES.values(), ids=BAD_NAMES)
+def test_a_record_that_postgres_refuses_costs_only_itself(db, name):
+    """The file keeps its text, its other symbols, references and imports, and says that something is missing."""
+    symbols = [(n, n, 1, None, f"f{n}", f"f{n}", None, None) for n in range(40)]
+    bad = replace(
+        blob(2),
+        symbols=[*symbols[:17], (99, 99, 1, None, name, "x", None, None), *symbols[17:]],
+        references=[(0, "g", [1]), (0, name, [2])],
+        imports=[(1, "os", ["path"]), (2, "sys", [name]), (3, "re", [])],
+    )
+    store_blobs(db, 0, 1, [blob(1), bad, blob(3)])
+    rows = db.execute("select skip, content, note, symbol_count, ref_count from idx.blobs order by oid").fetchall()
+    assert [(row["skip"], row["content"]) for row in rows] == [(0, "x")] * 3
+    assert [row["note"] is None for row in rows] == [True, False, True]
+    imports = db.execute("select count(*) as n from idx.imports").fetchone()["n"]
+    assert (rows[1]["symbol_count"], rows[1]["ref_count"]) == (40, 1)
+    assert imports == (3 if name == BAD_NAMES["too long"] else 2)  # names of an import may be long
+
+
+def test_an_error_of_the_database_itself_is_no_poison(db):
+    """A language that the tables do not know means that a migration is missing: the job fails, no file is blamed."""
+    with pytest.raises(psycopg.errors.ForeignKeyViolation):
+        store_blobs(db, 0, 1, [blob(1), replace(blob(2), lang=999)])
+    assert db.execute("select count(*) as n from idx.blobs").fetchone()["n"] == 0

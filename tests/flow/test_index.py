@@ -155,11 +155,36 @@ def test_promise_2_a_failed_attempts_work_is_kept_and_billed_once(indexer, repos
 
     with pytest.raises(RuntimeError):
         index(indexer.context(job, fall_over), IndexPayload())
-    db.execute("select queue.give_back(%s, %s, 'retry', 'error', '0', 'x', 'x')", (job.id, job.lease_token))
-    row = db.execute("select * from queue.claim(%s, array['incremental_update'], 1)", (indexer.worker_id,)).fetchone()
-    context = indexer.context(Job(**row))
+    context = indexer.context_again(job)
     index(context, IndexPayload())
     assert context.result["files_parsed"] == 0
+    total = db.execute("select sum(tokens) as n from idx.blobs").fetchone()["n"]
+    assert db.execute("select array_agg(tokens_used) as n from token_usage").fetchone()["n"] == [total]
+
+
+def test_an_attempt_killed_at_nine_tenths_is_resumed_without_parsing_again(
+    indexer, git_repository, make_repository, db, monkeypatch
+):
+    """What was stored is reused, and paid for by the attempt that publishes: each token once."""
+    git = git_repository(files={f"m{n}.py": source(f"f{n}") for n in range(40)})
+    repository_id = make_repository(git_url=git.url)
+    job = indexer.claim(repository_id)
+    context = indexer.context(job)
+
+    def die_late(phase, done=0, total=None):
+        if phase == "extract" and total and done >= 0.9 * total:
+            raise SystemExit
+
+    context.progress = die_late
+    monkeypatch.setattr("worker.handlers.index_extract.BATCH_BLOBS", 4)
+    with pytest.raises(SystemExit):
+        index(context, IndexPayload())
+    kept = db.execute("select count(*) as n from idx.blobs").fetchone()["n"]
+    assert kept >= 32
+    assert db.execute("select count(*) as n from token_usage").fetchone()["n"] == 0
+    context = indexer.context_again(job)
+    index(context, IndexPayload())
+    assert context.result["files_parsed"] == 40 - kept
     total = db.execute("select sum(tokens) as n from idx.blobs").fetchone()["n"]
     assert db.execute("select array_agg(tokens_used) as n from token_usage").fetchone()["n"] == [total]
 
@@ -202,21 +227,29 @@ def test_what_is_not_read_is_shown_with_its_reason(indexer, git_repository, make
     assert not any("root:" in str(row) for row in indexer.files(repository_id))
 
 
-def test_content_that_postgres_refuses_costs_only_itself(indexer, git_repository, make_repository):
-    """Invalid UTF-8, giant identifiers and words are cleaned, capped or skipped, and the rest is indexed."""
+def test_attack_6_content_that_postgres_refuses_costs_only_itself(indexer, git_repository, make_repository):
+    """NUL, invalid UTF-8, half surrogate pairs, giant identifiers and words: cleaned, capped or skipped."""
     git = git_repository(
         files={
-            "bad_utf8.py": b"caf\xe9 = 1\n",
-            "giant.py": f"def {'a' * 6000}():\n    pass\n",
+            "bad_utf8.py": b"caf\xe9 = 1\ndef caf\xe9_two():\n    pass\n",
+            "giant.py": f"def {'a' * 6000}():\n    pass\n\ndef small():\n    return {'b' * 6000}()\n",
+            "giant.js": "// line\n" * 40 + f"import x from './{'c' * 6000}';\nfunction small() {{ return x(); }}\n",
+            "escapes.json": '{"a\\u0000b": 1, "c\\ud800d": {"e": 2}, "fine": 3}\n',
+            "escapes.toml": '"a\\u0000b" = 1\nfine = 2\n',
+            "escapes.yaml": '"a\\0b": 1\nfine: 2\n',
+            "nul.py": b"x = 1\n\x00\n",
             "word.txt": "x" * 900_000,
+            "longer_word.txt": "y" * 3_000_000,
             "good.py": source("good"),
         }
     )
     repository_id = make_repository(git_url=git.url)
     result = indexer.run(repository_id)
-    assert result["files"] == 4
-    paths = {row[0]: row for row in indexer.files(repository_id)}
-    assert "good_class" in str(paths["good.py"])
+    assert (result["files"], result["skipped"]) == (10, {"binary": 1, "too_large": 1})
+    names = {row["name"] for row in indexer.db.execute("select name from idx.symbols")}
+    assert {"small", "good", "good_class", "fine"} <= names
+    assert max(len(name.encode()) for name in names) <= 512
+    assert not any("\0" in name for name in names)
 
 
 def test_a_server_that_lags_behind_the_push_is_asked_again_later(indexer, repository):

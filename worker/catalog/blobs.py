@@ -4,9 +4,9 @@ A crash keeps what was stored; a second job that meets the same content reuses i
 that two jobs that meet never deadlock, and only the winner of a row inserts its symbols and references.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import psycopg
 
@@ -42,6 +42,17 @@ class NewBlob:
     references: Sequence[ReferenceRow] = ()
     imports: Sequence[ImportRow] = ()
 
+
+Record = TypeVar("Record")
+
+REFUSALS = (
+    psycopg.DataError,
+    psycopg.errors.CheckViolation,
+    psycopg.errors.NotNullViolation,
+    psycopg.errors.ProgramLimitExceeded,  # an entry too long for its index
+    UnicodeEncodeError,
+)
+"""What Postgres, or psycopg before it, says to a value that cannot be stored; trying again would not help."""
 
 POISON = 9
 """The skip reason of a content that Postgres refused."""
@@ -102,25 +113,55 @@ def store_blobs(
 ) -> dict[BlobKey, int]:
     """Store a batch in one transaction and answer every blob's id, whoever stored it.
 
-    A content that Postgres refuses does not take the others with it: the batch is halved down to that one, which is
-    stored as poison, without its content.
+    What Postgres refuses takes nothing else with it: the batch is halved down to the one blob, and its records down to
+    the bad ones, which are left out with a note. A content that is refused itself is stored as poison.
     """
     try:
         with connection.transaction():
             _store(connection, scope, parser_version, blobs)
-    except psycopg.DataError as failure:
+    except REFUSALS as refusal:
         if len(blobs) == 1:
-            lost = blobs[0]
-            note = f"Postgres refused it: {failure.diag.message_primary}"
-            blobs = [NewBlob(lost.oid, lost.lang, POISON, lost.size, lost.sha256, note=note)]
+            accepted = _without_refused(connection, scope, parser_version, blobs[0], refusal)
             with connection.transaction():
-                _store(connection, scope, parser_version, blobs)
+                _store(connection, scope, parser_version, [accepted])
         else:
             half = len(blobs) // 2
             first = store_blobs(connection, scope, parser_version, blobs[:half])
             return first | store_blobs(connection, scope, parser_version, blobs[half:])
     keys = [(blob.oid, blob.lang) for blob in blobs]
     return known_blobs(connection, scope, keys, parser_version, has_read=True)
+
+
+def _without_refused(
+    connection: Connection, scope: int, parser_version: int, blob: NewBlob, refusal: Exception
+) -> NewBlob:
+    def is_accepted(candidate: NewBlob) -> bool:
+        try:
+            with connection.transaction(force_rollback=True):
+                _store(connection, scope, parser_version, [candidate])
+        except REFUSALS:
+            return False
+        return True
+
+    reason = f"Postgres refused it: {str(refusal).splitlines()[0][:200]}".replace("\0", "")
+    alone = replace(blob, symbols=(), references=(), imports=())
+    if not is_accepted(alone):
+        return NewBlob(blob.oid, blob.lang, POISON, blob.size, blob.sha256, note=reason)
+    symbols = _accepted(blob.symbols, lambda some: is_accepted(replace(alone, symbols=some)))
+    references = _accepted(blob.references, lambda some: is_accepted(replace(alone, references=some)))
+    imports = _accepted(blob.imports, lambda some: is_accepted(replace(alone, imports=some)))
+    note = f"Some of what was read out of it is left out. {reason}"
+    return replace(blob, symbols=symbols, references=references, imports=imports, note=note)
+
+
+def _accepted(records: Sequence[Record], is_accepted: Callable[[Sequence[Record]], bool]) -> Sequence[Record]:
+    """Those that are accepted, found by halving: a few bad ones among many cost few tries."""
+    if not records or is_accepted(records):
+        return records
+    if len(records) == 1:
+        return ()
+    half = len(records) // 2
+    return [*_accepted(records[:half], is_accepted), *_accepted(records[half:], is_accepted)]
 
 
 def _store(connection: Connection, scope: int, parser_version: int, blobs: Sequence[NewBlob]) -> None:
