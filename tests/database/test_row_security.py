@@ -22,6 +22,7 @@ Connection = psycopg.Connection[dict[str, Any]]
 OWNED = (
     "insert into auth.users (id) values (%(user)s)",
     "insert into public.api_keys (id, user_id, key_hash, name) values (%(key)s, %(user)s, %(key)s::text, 'laptop')",
+    "insert into public.user_api_keys (user_id, service, api_key) values (%(user)s, 'github', 'v1.sealed')",
     "insert into public.usage_metrics (api_key_id, endpoint, method) values (%(key)s, '/search', 'GET')",
     """insert into public.repositories (id, user_id, name, git_url, webhook_secret_fingerprint)
        values (%(repository)s, %(user)s, 'secret', 'https://github.com/acme/secret', 'print')""",
@@ -67,6 +68,8 @@ FORBIDDEN = (
     "insert into public.repositories (user_id, name, git_url) values (%(user)s, 'x', 'https://evil.example/x')",
     "select webhook_secret_fingerprint from public.repositories",
     "select key_hash from public.api_keys",
+    "select api_key from public.user_api_keys",
+    "update public.user_api_keys set api_key = 'v1.other'",
     "update public.api_keys set rate_limit = 1000000",
     "update public.api_keys set monthly_quota = 1000000000",
     "update public.api_keys set usage_count = 0",
@@ -255,7 +258,7 @@ def test_functions_with_their_owners_rights_cannot_be_led_astray(database: Conne
 
 @pytest.mark.parametrize("role", ["anon", "authenticated"])
 def test_users_write_nothing_but_their_keys(database: Connection, role: str) -> None:
-    """No table except api_keys takes a write of any kind from a user."""
+    """No table but those of their keys takes a write of any kind from a user."""
     rows = database.execute(
         """select relname from pg_class c
            where relnamespace = 'public'::regnamespace and relkind in ('r', 'p', 'v', 'm')
@@ -263,7 +266,7 @@ def test_users_write_nothing_but_their_keys(database: Connection, role: str) -> 
                 or has_any_column_privilege(%(role)s, c.oid, 'insert, update'))""",
         {"role": role},
     ).fetchall()
-    assert {row["relname"] for row in rows} <= ({"api_keys"} if role == "authenticated" else set())
+    assert {row["relname"] for row in rows} <= ({"api_keys", "user_api_keys"} if role == "authenticated" else set())
 
 
 def test_an_owner_cannot_do_what_the_program_alone_may(database: Connection, owned: dict[str, uuid.UUID]) -> None:
