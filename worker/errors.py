@@ -238,6 +238,12 @@ class TooLarge(GitPermanentError):
     code = "too_large"
 
 
+class TooManyPaths(TooLarge):
+    """The commit has more paths, or longer ones, than WORKER_MAX_FILES allows."""
+
+    code = "too_many_paths"
+
+
 class DiskFull(GitError):
     """No room left for the fetched objects."""
 

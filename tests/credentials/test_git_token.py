@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,6 +14,7 @@ from worker.credentials.user_keys import set_user_key
 from worker.database.pool import make_pool
 from worker.errors import AccessDenied, GitNetworkError
 from worker.job import GitToken, Job, new_job_id
+from worker.runtime.channel import Secrets, pack_secrets
 from worker.settings import Settings
 
 KEYS = "k1=" + "a" * 32
@@ -101,3 +103,14 @@ def test_the_token_of_the_environment_is_the_operators(database_url, make_reposi
     assert find(database_url, make_repository(user_id=OPERATOR, git_url="https://gitlab.com/a/b")) is None
     assert find(database_url, make_repository()) is None
     assert find(database_url, None) is None
+
+
+def test_what_only_the_worker_needs_does_not_reach_its_children() -> None:
+    """A child gets the token of its own job, and neither the operator's nor the app's key."""
+    secrets = {"worker_git_token": "operators-token", "worker_github_app_id": "1", "worker_github_app_key": "a-key-pem"}
+    given: dict[str, Any] = {"_env_file": None, **secrets}
+    settings = Settings(**given)
+    packed = pack_secrets(replace(Secrets(settings, "postgresql://x"), settings=settings.for_children()))
+    assert b"operators-token" in pack_secrets(Secrets(settings, "postgresql://x"))
+    assert b"operators-token" not in packed
+    assert b"a-key-pem" not in packed

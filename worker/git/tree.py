@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
 
-from worker.errors import TooLarge
+from worker.errors import TooManyPaths
 from worker.git.run import git
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -32,7 +32,7 @@ class TreeEntry:
 
 
 def read_tree(git_dir: Path, commit: str, *, max_paths: int, timeout: float = 300) -> list[TreeEntry]:
-    """All files, symlinks and submodules of a commit; TooLarge as soon as there are more than `max_paths`."""
+    """All files, symlinks and submodules of a commit; TooManyPaths as soon as there are more than `max_paths`."""
     entries: list[TreeEntry] = []
     seen: set[str] = set()
     listing = ("ls-tree", "-r", "-z", "--full-tree", "--end-of-options", commit)
@@ -51,12 +51,12 @@ def _records(stdout: BufferedReader, max_paths: int) -> Iterator[bytes]:
         paths += len(records)
         size += len(chunk)
         if paths > max_paths:
-            raise TooLarge(
+            raise TooManyPaths(
                 f"The commit has more than {max_paths} paths.",
                 hint="Raise WORKER_MAX_FILES if that is meant.",
             )
         if len(rest) > _LONGEST_PATH or size > max_paths * _BYTES_A_PATH + _LONGEST_PATH:
-            raise TooLarge("The paths of the commit are too long to be honest.")
+            raise TooManyPaths("The paths of the commit are too long to be honest.")
         yield from records
 
 
