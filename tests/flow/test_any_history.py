@@ -29,11 +29,14 @@ CONTENTS = [
     b"\x00\x01\x02binary",
     b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 1\n",
     b"one.py",
+    b"*.py linguist-vendored\npkg/** linguist-generated\n",
+    b"*.py linguist-generated\n*.min.js -linguist-generated\n",
 ]
 # A name that is a file here and a folder there, two that differ by case, names that say how a content is read.
 PATHS = [
     b"a", b"a/b", b"a/b/c.py", b"A", b"one.py", b"One.py", b"pkg/one.py", b"pkg/__init__.py", b"x.js", b"x.min.js",
     b"x.ts", b"data.json", b"package-lock.json", b"yarn.lock", b"notes.txt", b"notes.md", b"style.css", b"x.js.map",
+    b".gitattributes", b".gitattributes", b"pkg/.gitattributes", b"node_modules/x.js",
     b"caf\xe9.py", "café.py".encode(), b"caf\\xe9.py", b"tab\there.py", b".github/x.yml", b"deep/er/and/deeper.go",
 ]  # fmt: skip
 

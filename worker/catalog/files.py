@@ -42,7 +42,7 @@ group by s.name order by s.name"""
 
 _TEXTS = """
 select oid, content from idx.blobs
-where scope = %s and oid = any (%s) and lang = 0 and skip = 0 and content is not null"""
+where scope = %s and oid = any (%s) and lang = 0 and skip = 0 and content is not null and size <= %s"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def totals(connection: Connection, repo_no: int, branch_no: int) -> Totals:
     return Totals(row["files"], row["symbols"], row["refs"], row["tokens"], row["bytes"], skipped)
 
 
-def stored_texts(connection: Connection, scope: int, oids: Collection[bytes]) -> dict[bytes, str]:
-    """The texts of those contents that are stored as plain text in this scope."""
-    rows = connection.execute(_TEXTS, (scope, sorted(oids))).fetchall() if oids else []
+def stored_texts(connection: Connection, scope: int, oids: Collection[bytes], *, max_bytes: int) -> dict[bytes, str]:
+    """The texts of those contents that are stored as plain text in this scope, and are no longer than that."""
+    rows = connection.execute(_TEXTS, (scope, sorted(oids), max_bytes)).fetchall() if oids else []
     return {row["oid"]: row["content"] for row in rows}

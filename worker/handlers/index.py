@@ -143,7 +143,7 @@ def _attributes(run: Run, target: Target, download: Download, entries: Sequence[
         if entry.path is not None and entry.path.rpartition("/")[2] == ATTRIBUTES and entry.mode in REGULAR_MODES
     }
     oids = {files[path] for path in sorted(files, key=lambda path: (path.count("/"), path))[:MOST_ATTRIBUTE_FILES]}
-    texts = stored_texts(run.connection, target.scope, oids)
+    texts = stored_texts(run.connection, target.scope, oids, max_bytes=MOST_ATTRIBUTE_BYTES)
     sizes = download.bring_contents(oids - texts.keys())
     small = [oid for oid, size in sizes.items() if oid not in texts and size <= MOST_ATTRIBUTE_BYTES]
     texts |= {oid: content.decode("utf-8", "replace") for oid, content in read_blobs(download.git_dir, small)}
