@@ -2,7 +2,8 @@
 
 tree-sitter-kotlin 1.1 loses the rest of a class, up to the whole file, over words of the language used as names
 (`val open`, `var set`), names such as `in1`, an annotation before `set(value)`, context parameters, guards in `when`,
-and a constructor's annotations on lines of their own. These are overwritten; names are read from the true source.
+a constructor's annotations on lines of their own, `inner class` after a companion. These are overwritten; names are
+read from the true source.
 """
 
 import re
@@ -15,6 +16,7 @@ _UNREADABLE = re.compile(
     | (?P<annotation>@[\w.]+(?:\([^()\n]*\))?)(?=[ \t]+(?:internal\ |private\ |protected\ )?(?:set|get)\b)
     | ^[ \t]*(?P<context>context\([^()\n]*\))(?=[ \t]*$)
     | ^[ \t]*(?:is\ [\w.<>?*]++|[\w.]++)\ (?P<guard>if\ [^\n]*?)(?=\ ->)
+    | \b(?P<inner>inner)(?=\ class\b)
     | ^(?P<kind>annotation)(?=\ class\b)
     | \bclass\ \w++\s*\n\s*(?P<constructor>@\w++\([^()\n]*\))(?=\s*(?:internal\ |private\ |protected\ )?constructor\b)
     """,

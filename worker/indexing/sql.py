@@ -75,7 +75,7 @@ _NO_TABLES = _words(
     "all as begin case cascade current dual each end exists for function if jsonb_to_recordset lateral not null of"
     " only order row rows select set skip start statement stdin stdout table the then values where with"
 )
-_USERS = frozenset({"from", "join", "into", "update", "table", "references", "truncate"})
+_USERS = frozenset({"from", "join", "into", "update", "table", "references", "truncate", "copy"})
 _INSERTS = frozenset({"insert", "merge", "replace", "ignore", "overwrite"})
 _NO_UPDATES = frozenset({"for", "on", "do", "or", "before", "after", "key", "instead", "no"})
 _NO_SOURCES = frozenset({"extract", "trim", "substring", "overlay", "position"})  # `extract(epoch from created)`
@@ -310,25 +310,27 @@ def _columns(found: _Found, tokens: list[_Token], names: list[str], after: int, 
         after += 1
     if after >= end or tokens[after].word != "(":
         return
-    depth, expected = 0, True
-    for index in range(after, end):
+    depth, column = 0, after
+    for index in range(after, end + 1):
         token = tokens[index]
         if token.word == "(":
             depth += 1
+            column = index + 1 if depth == 1 else column
         elif token.word == ")":
             depth -= 1
-            if depth == 0:
-                return
-        elif depth == 1 and token.word == ",":
-            expected = True
-        elif depth == 1 and expected:
-            expected = False
-            if token.kind == "word" and token.word not in _NO_COLUMNS:
-                found.named.add(token.start)
-                stop = next((at for at in range(index, end) if tokens[at].word in (",", ")")), index)
-                signature = " ".join(found.text[token.start : tokens[max(stop - 1, index)].end].split())
-                line = found.line(token.start)
-                found.define(SymbolKind.FIELD, [*names, found.name(token)], (line, line), signature, None)
+        if (depth == 1 and token.word == ",") or depth == 0:
+            _column(found, tokens[column:index], names)
+            column = index + 1
+        if depth == 0:
+            return
+
+
+def _column(found: _Found, tokens: list[_Token], names: list[str]) -> None:
+    if tokens and tokens[0].kind == "word" and tokens[0].word not in _NO_COLUMNS:
+        found.named.add(tokens[0].start)
+        signature = " ".join(found.text[tokens[0].start : tokens[-1].end].split())
+        line = found.line(tokens[0].start)
+        found.define(SymbolKind.FIELD, [*names, found.name(tokens[0])], (line, line), signature, None)
 
 
 def _on(found: _Found, tokens: list[_Token], after: int, end: int) -> None:
