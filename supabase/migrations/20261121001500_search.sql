@@ -324,7 +324,9 @@ begin
                                  o.branch_no::text, o.line::text, o.qualname)
             from (
                 select v.*, f.path, s.line, s.end_line, k.name as kind, s.name::text, s.qualname::text, s.signature, s.doc,
-                       s.parent, l.name as language_name, (%s) * 3 + idx.place_of(f.path) as rank
+                       s.parent, l.name as language_name,
+                       -- Headings and keys come behind code of the same rank.
+                       (%s) * 4 + case when k.name in ('heading', 'key') then 3 else idx.place_of(f.path) end as rank
                 from idx.symbols s
                 join idx.symbol_kinds k on k.kind = s.kind
                 join idx.blobs b on b.id = s.blob_id

@@ -72,6 +72,14 @@ def test_what_a_query_finds(db, index_files, query, mode, found):
         assert names(rows) == found
 
 
+def test_code_comes_before_headings_of_the_same_name(db, index_files):
+    """And own code before tests and other people's."""
+    paths = ["z.py", "tests/a.py", "vendor/a.py"]
+    index_files({"README.md": "# Shape\n"} | {path: f"# {path}\nclass Shape:\n    pass\n" for path in paths})
+    found = [row["path"] for row in search_symbols(db, "Shape", EVERYWHERE, ALL, mode="exact")]
+    assert found == [*paths, "README.md"]
+
+
 def test_a_row_says_what_there_is_to_know(db, index_files):
     """Kind, lines, signature, what it is inside of, documentation where the language gives any."""
     index_files({"shapes.py": SHAPES})
