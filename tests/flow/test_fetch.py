@@ -104,6 +104,18 @@ def test_a_kept_repository_makes_no_difference_but_in_bytes(indexer, git_reposit
         git.commit(files={f"d{step}/f{step}.py": f"def g{step}():\n    pass\n", "d20/f20.py": f"x = {step}\n"})
 
 
+def test_a_giant_that_was_left_out_once_is_not_fetched_for_another_branch(indexer, git_repository, make_repository):
+    """Its size is known to be over the limit; a branch that has it too costs its trees."""
+    git = git_repository(files={"giant.txt": noise(random.Random(4), 1_500_000), "a.py": "x = 1\n"})
+    repository_id = make_repository(git_url=git.url)
+    indexer.run(repository_id)
+    git.git("checkout", "-q", "-b", "other")
+    git.commit(files={"a.py": "x = 2\n"})
+    other = indexer.run(repository_id, ref="refs/heads/other")
+    assert (other["files"], other["skipped"]) == (2, {"too_large": 1})
+    assert other["bytes_fetched"] < 2_000
+
+
 def test_a_raised_limit_reads_what_was_too_large_before(indexer, git_repository, make_repository):
     """The next push looks again at what was left out; a lowered limit leaves it out again."""
     git = git_repository(files={"big.txt": "x = 1\n" * 1_000, "a.py": "x = 1\n"})

@@ -55,6 +55,16 @@ def test_a_missing_object_is_named(source) -> None:
         next(blobs)
 
 
+def test_a_content_that_is_not_what_its_id_says_is_refused(source) -> None:
+    """A kept repository may hold anything by now: git itself does not look."""
+    mine, others = _oid(source, b"mine"), _oid(source, b"others")
+    places = [source.path / "objects" / oid.hex()[:2] / oid.hex()[2:] for oid in (mine, others)]
+    places[0].chmod(0o600)
+    places[0].write_bytes(places[1].read_bytes())
+    with pytest.raises(GitError):
+        list(read_blobs(source.path, [mine]))
+
+
 def test_a_tree_is_no_blob(source) -> None:
     """A tree entry that lies about its object's kind is caught."""
     tree = source.tree(("100644", source.blob(b"x"), b"a"))

@@ -1,5 +1,6 @@
 """Attack row 2 and the environment in full: what git processes can see, and what anybody can see of them."""
 
+import base64
 import os
 from pathlib import Path
 
@@ -105,6 +106,21 @@ def test_what_is_set_for_one_host_is_not_in_the_process_list(spy: Path, monkeypa
         pass
     assert "GIT_CONFIG_VALUE_0=git.example.org:443:140.82.121.4" in (spy / "env").read_text()
     assert "140.82.121.4" not in (spy / "arguments").read_text()
+
+
+def test_a_token_goes_to_one_host_and_into_no_argument(spy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Row 2: the header is set for the repository's own host, in a variable; redirects and submodules cannot get it."""
+    monkeypatch.setattr("worker.git.environment.pin", lambda _url: "git.example.org:8443:140.82.121.4")
+    url = parse_repository_url("https://git.example.org:8443/a/b").with_token("git.example.org:8443", "planted-token")
+    with run.git("ls-remote", url.url, about="a", seconds=10, url=url):
+        pass
+    seen = dict(line.split("=", 1) for line in (spy / "env").read_text().splitlines())
+    assert seen["GIT_CONFIG_COUNT"] == "2"
+    assert seen["GIT_CONFIG_KEY_1"] == "http.https://git.example.org:8443/.extraHeader"
+    value = base64.b64encode(b"x-access-token:planted-token").decode()
+    assert seen["GIT_CONFIG_VALUE_1"] == f"Authorization: Basic {value}"
+    assert value not in (spy / "arguments").read_text()
+    assert "planted-token" not in (spy / "arguments").read_text()
 
 
 def test_a_machine_without_git_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ Connection = psycopg.Connection[dict[str, Any]]
 _OVERSIZE = """
 select b.oid, b.size
 from unnest(%s::bytea[]) w (oid)
-join idx.blobs b on b.scope = %s and b.oid = w.oid and b.lang = 0
+join idx.blobs b on b.scope = %s and b.oid = w.oid
 join idx.skip_reasons s on s.skip = b.skip and s.name = 'too_large'"""
 
 
