@@ -6,7 +6,7 @@ from worker.database.connect import connect_async
 from worker.handlers.index import index
 from worker.handlers.payloads import IndexPayload
 from worker.indexing.languages import PARSER_VERSION
-from worker.job import Job
+from worker.job import Job, new_job_id
 from worker.queue.refresh import JOBS_AT_ONCE, refresh
 
 SOURCE = "def f{n}():\n    return g{n}()\n"
@@ -79,3 +79,14 @@ def test_the_sweep_is_bounded_and_leaves_what_fails_alone_for_a_day(make_reposit
     assert not set(first) & set(second)
     db.execute("update indexing_jobs set created_at = now() - interval '2 days'")
     assert len(run_refresh(database_url)) == JOBS_AT_ONCE - 3
+
+
+def test_a_branch_whose_push_is_waiting_is_left_to_it(make_repository, db, database_url):
+    """The push's job reads it anew; joining it would only begin its waiting again."""
+    repository_id = make_repository()
+    db.execute(
+        "insert into repository_branches (repository_id, branch_no, name, commit) values (%s, 0, 'main', %s)",
+        (repository_id, "a" * 40),
+    )
+    db.execute("select queue.enqueue(%s, %s, 'incremental_update', '{}')", (new_job_id(), repository_id))
+    assert run_refresh(database_url) == []

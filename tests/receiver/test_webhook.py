@@ -160,6 +160,19 @@ def test_what_needs_no_work_is_kept_as_ignored(sender: Sender, db: Database) -> 
     assert _rows(db) == (2, 0)
 
 
+def test_a_repository_that_turned_private_is_so_at_once_and_has_a_job(sender: Sender, db: Database) -> None:
+    """The row says it in the transaction that enqueues the job which moves its contents."""
+    event = {"action": "privatized", "repository": {"id": 7, "default_branch": "main"}}
+    assert sender.post(event, event="repository").status_code == 202
+    row = db.execute("select visibility from repositories where id = %s", (sender.repository,)).fetchone()
+    job = db.execute("select payload ->> 'ref' as ref from indexing_jobs").fetchone()
+    assert (row, job) == ({"visibility": "private"}, {"ref": "refs/heads/main"})
+    assert sender.post(event | {"action": "publicized"}, event="repository").status_code == 202
+    row = db.execute("select visibility from repositories where id = %s", (sender.repository,)).fetchone()
+    assert row == {"visibility": "private"}, "the job asks the server before anything is shared again"
+    assert _rows(db) == (2, 1)
+
+
 def test_the_rows_branch_and_number_decide(
     receiver: httpx.Client, make_sender: Callable[..., Sender], db: Database
 ) -> None:
