@@ -74,6 +74,7 @@ def definitions(source: bytes, lang: Language, matches: Matches) -> Definitions:
     found = _found(matches)
     symbols: list[Symbol] = []
     scopes: list[_Scope] = []
+    bodies: dict[int, Node | None] = {}
     left_out = 0
     for item in _in_order(found, len(source)):
         while scopes and not _encloses(scopes[-1], item):
@@ -85,7 +86,7 @@ def definitions(source: bytes, lang: Language, matches: Matches) -> Definitions:
             if len(symbols) >= MAX_SYMBOLS or _too_long(scope):
                 left_out += 1
                 continue
-            symbols.append(_symbol(source, lang, item, scope))
+            symbols.append(_symbol(source, lang, item, scope, bodies))
         if item.kind is not SymbolKind.TYPE or item.node.type != "type_definition":
             scopes.append(scope)  # `typedef struct a {…} b;` defines two neighbours
     return Definitions(tuple(symbols), _name_starts(found), left_out)
@@ -247,12 +248,12 @@ def _too_long(scope: _Scope) -> bool:
     return len(scope.name) > MAX_NAME_BYTES or len(scope.qualname.encode()) > MAX_QUALNAME_BYTES
 
 
-def _symbol(source: bytes, lang: Language, item: _Found, scope: _Scope) -> Symbol:
+def _symbol(source: bytes, lang: Language, item: _Found, scope: _Scope, bodies: dict[int, Node | None]) -> Symbol:
     line = item.name.start_point.row + 1
     end = item.node.end_point
     # C's directives and Scala's indented bodies end where the next line begins.
     end_line = max(line, end.row + (end.column > 0))
-    body = _body(item.node)
+    body = _body_once(item.node, bodies)
     start, is_own_line = _head_start(source, item)
     head = source[start : min(_head_end(source, item, body), start + 4 * MAX_SIGNATURE)]
     signature = _OPENING.sub("", " ".join(_text(head).split())[:MAX_SIGNATURE])
@@ -292,14 +293,22 @@ def _head_end(source: bytes, item: _Found, body: Node | None) -> int:
     return body.start_byte
 
 
+def _body_once(node: Node, bodies: dict[int, Node | None]) -> Node | None:
+    """Looked for once a node: a statement may name ten thousand things, and looking goes through all of them."""
+    if node.id not in bodies:
+        bodies[node.id] = _body(node)
+    return bodies[node.id]
+
+
 def _body(node: Node) -> Node | None:
     """The definition's block, that of a function given as a value included."""
     body = node.child_by_field_name("body")
     if body is None:
         value = node.child_by_field_name("value") or node.child_by_field_name("right")
         body = value.child_by_field_name("body") if value is not None else None
-    if body is None and node.child_count and node.children[-1].type in _BODIES:
-        body = node.children[-1]
+    if body is None and node.child_count:
+        last = node.child(node.child_count - 1)
+        body = last if last is not None and last.type in _BODIES else None
     return body
 
 

@@ -15,6 +15,8 @@ MAX_DOC = 200
 _MAX_LINES = 200
 _MAX_BETWEEN = 12
 _MAX_COMMENT_BYTES = 8_000
+_MAX_HEAD_BYTES = 1_000  # of which the first line with words is looked for
+_ORNAMENT = b" \t\r/*!#-=~+_<>|;"
 
 _MARKS: dict[Language, tuple[bytes, ...]] = {
     Language.PYTHON: (),
@@ -48,9 +50,10 @@ def docstring(source: bytes, body: Node) -> str | None:
     opening = _DOCSTRING.match(source, body.start_byte)
     if opening is None or body.type != "block":
         return None
-    text = source[opening.end() : opening.end() + 4 * MAX_DOC]
-    text = text.partition(opening[1])[0]
-    return next((_clipped(line) for line in text.decode("utf-8", "replace").split("\n") if line.strip()), None)
+    quotes = opening[1]
+    start = opening.end()
+    line = source[start : start + 4 * MAX_DOC].partition(quotes)[0].lstrip().partition(b"\n")[0].rstrip()
+    return _clipped(line.decode("utf-8", "replace")) if line else None
 
 
 def comment_above(source: bytes, lang: Language, line_start: int) -> str | None:
@@ -117,16 +120,19 @@ def _block(source: bytes, start: int, end: int) -> list[bytes]:
     opening = source.rfind(b"/*", max(0, end - _MAX_COMMENT_BYTES), end)
     if opening < 0 or source[source.rfind(b"\n", 0, opening) + 1 : opening].strip():
         return []
-    return source[opening:end].split(b"\n")
+    return source[opening : min(end, opening + _MAX_HEAD_BYTES)].split(b"\n")
 
 
 def _first(lines: list[bytes]) -> str | None:
     """The first line that says something in words."""
     for line in lines:
+        if not line.strip(_ORNAMENT):
+            continue
         text = _END.sub("", _MARK.sub("", line.decode("utf-8", "replace").strip(), count=1))
-        text = _NAMES_OF_TAGS.sub(lambda match: match[1] or match[2], _TAGS.sub("", text)).strip()
+        if "<" in text or "{@" in text:
+            text = _NAMES_OF_TAGS.sub(lambda match: match[1] or match[2], _TAGS.sub("", text)).strip()
         text = _BRIEF.sub("", text)
-        if any(map(str.isalnum, text)) and not _NO_TEXT.match(text):
+        if text and not _NO_TEXT.match(text):
             return _clipped(text)
     return None
 
