@@ -10,6 +10,7 @@ from worker.indexing.records import Task
 
 CASES = [
     (Language.C, b"int a", b",b", b";"),  # names that share one node
+    (Language.C, b"", b"static A_B_C ", b""),  # each name's words begin with the statement's
     (Language.C, b"int x = ", b"A|", b"B;"),
     (Language.CPP, b"auto x = ", b"a<", b"b;"),
     (Language.CPP, b"class A : ", b"B,", b"C {};"),

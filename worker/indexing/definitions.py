@@ -237,7 +237,7 @@ def _kind_of_value(source: bytes, item: _Found, name: bytes, kind: SymbolKind) -
         return SymbolKind.CONSTANT if kind is SymbolKind.VARIABLE and name.isupper() else kind
     if whole not in ("field_declaration", "declaration"):
         return kind
-    words = source[item.start : item.name.start_byte].split()
+    words = source[item.start : min(item.name.start_byte, item.start + 200)].split()
     if b"constexpr" in words or (b"static" in words and (b"final" in words or b"readonly" in words)):
         return SymbolKind.CONSTANT
     is_const = b"const" in words and item.name.type == "identifier" and not any(b"*" in word for word in words)
@@ -278,7 +278,9 @@ def _head_start(source: bytes, item: _Found) -> tuple[int, bool]:
     if item.node.type == "function_definition" and item.name.start_point.row > item.node.start_point.row:
         return item.start, True
     start = source.rfind(b"\n", 0, item.name.start_byte) + 1
-    if start < item.start and not _MODIFIERS.fullmatch(source, start, item.start):
+    if start < item.start and (
+        item.start - start > MAX_SIGNATURE or not _MODIFIERS.fullmatch(source, start, item.start)
+    ):
         return item.start, False
     return start, True
 
