@@ -31,7 +31,7 @@ from worker.indexing.languages import Language, language_of
 from worker.indexing.preload import preload
 from worker.indexing.records import Extract, Task
 
-TABLES = ("blobs", "files", "symbols", "refs", "imports", "import_edges")
+TABLES = ("blobs", "upkeep", "files", "symbols", "refs", "imports", "import_edges")
 SEARCHES = 30
 OWNER = "00000000-0000-4000-8000-000000000001"
 LOCAL = {"WORKER_ALLOW_LOCAL_REPOSITORIES": "true", "WORKER_USER_ID": OWNER}
