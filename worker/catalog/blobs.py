@@ -73,11 +73,12 @@ with found as (
                       order by blob_id for no key update)
 )
 select oid, lang, id from found"""
+# Contents and ids go in binary: written as an array's text, each letter would be looked at three times.
 _INSERT = """
 insert into idx.blobs (scope, parser_version, oid, lang, skip, size, sha256, tokens, line_count, content, note,
                        symbol_count, ref_count)
 select %s, %s, w.*
-from unnest(%s::bytea[], %s::smallint[], %s::smallint[], %s::bigint[], %s::bytea[], %s::int[], %s::int[], %s::text[],
+from unnest(%b::bytea[], %s::smallint[], %s::smallint[], %s::bigint[], %b::bytea[], %s::int[], %s::int[], %b::text[],
             %s::text[], %s::int[], %s::int[]) w
 order by 1, 3, 4
 on conflict (scope, oid, lang) do update set
