@@ -181,6 +181,7 @@ class Inline:
             now = time.monotonic()
             if self._queue and now - self._queue[0].taken_at > MOST_SECONDS_WAITING:
                 self.release_waiting("claimed ahead in vain: the jobs before it take longer than those of late")
+                self._rate = _Rate()  # else it would claim them ahead again before anybody else can
             for held in list(self.held.values()):
                 if held.runner is not None and now > held.deadline:
                     self._stop(held, Stop.TIME)
