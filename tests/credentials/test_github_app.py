@@ -33,6 +33,7 @@ class Api(ThreadingHTTPServer):
         self.given = 0
         self.status = 201
         self.headers: dict[str, str] = {}
+        self.body: bytes | None = None
         self.asked: list[dict[str, object]] = []
 
     @property
@@ -68,7 +69,8 @@ class _Answers(BaseHTTPRequestHandler):
         for name, value in api.headers.items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(json.dumps({"token": f"ghs_planted_token_{api.given}", "expires_at": end}).encode())
+        token = json.dumps({"token": f"ghs_planted_token_{api.given}", "expires_at": end}).encode()
+        self.wfile.write(token if api.body is None else api.body)
 
     def log_message(self, format: str, *args: object) -> None:
         pass
@@ -159,3 +161,12 @@ def test_a_wrong_key_is_refused_by_the_server_and_no_key_by_us(api: Api, key: rs
     with pytest.raises(SettingsError, match="WORKER_GITHUB_APP_KEY"):
         InstallationTokens(App("42", "-----BEGIN RSA PRIVATE KEY-----\\nplanted\\n-----END RSA PRIVATE KEY-----"))
     InstallationTokens(App("42", pem(key).replace("\n", "\\n")))  # as one line of an environment
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b"{}", b'{"token": "ghs_planted", "expires_at": "soon"}'])
+def test_an_answer_that_is_no_token_may_pass_and_is_not_shown(api: Api, key: rsa.RSAPrivateKey, body: bytes) -> None:
+    """A proxy's page or half an answer costs the job a retry, not the worker its attempt."""
+    api.body = body
+    with pytest.raises(GitNetworkError) as failure:
+        asyncio.run(tokens_of(api, key).token(7, "repo"))
+    assert "planted" not in str(failure.value)

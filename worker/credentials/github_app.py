@@ -74,7 +74,7 @@ class InstallationTokens:
             raise GitNetworkError(f"GitHub's API gave no installation token: {type(failure).__name__}.") from None
         if answer.status_code != httpx.codes.CREATED:
             raise _refusal(answer, installation)
-        return _read(answer.json())
+        return _read(answer)
 
     def _jwt(self) -> str:
         """RS256 (RFC 7518): header and claims, signed."""
@@ -107,8 +107,12 @@ def _refusal(answer: httpx.Response, installation: int) -> AccessDenied | GitNet
     )
 
 
-def _read(answer: dict[str, Any]) -> tuple[str, float]:
-    return str(answer["token"]), datetime.fromisoformat(answer["expires_at"]).timestamp()
+def _read(answer: httpx.Response) -> tuple[str, float]:
+    try:
+        told: dict[str, Any] = answer.json()
+        return str(told["token"]), datetime.fromisoformat(told["expires_at"]).timestamp()
+    except (ValueError, KeyError, TypeError):  # a proxy's page, say; it may hold the token, so it is not shown
+        raise GitNetworkError("GitHub's API answered with something that is no installation token.") from None
 
 
 def _encoded(raw: bytes) -> bytes:
