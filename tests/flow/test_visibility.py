@@ -148,7 +148,7 @@ def test_a_move_that_was_cut_short_goes_on_with_the_next_attempt(indexer, two, p
     steps = iter([None, None])
 
     def cut_short(job):
-        monkeypatch.setattr("worker.handlers.index_scope.hold", lambda *_: next(steps))
+        monkeypatch.setattr("worker.handlers.index_run.hold", lambda *_: next(steps))
         with pytest.raises(StopIteration):
             index(indexer.context(job), IndexPayload())
         monkeypatch.undo()

@@ -6,17 +6,14 @@ from typing import Any
 from worker.catalog.branches import remove_untracked
 from worker.catalog.edges import EdgeChanges, write_edges
 from worker.catalog.files import totals
-from worker.catalog.publish import PublishedFile, advance, bill_blobs, limit_transaction, pin, write_paths
+from worker.catalog.publish import PublishedFile, advance, bill_blobs, pin, write_paths
 from worker.errors import LeaseLost
 from worker.handlers.index_run import Plan, Run, Stored, Target
 from worker.indexing.classify import Skip
 from worker.indexing.languages import PARSER_VERSION
 from worker.indexing.tokens import TOKENIZER
-from worker.queue.finish import complete_in_transaction, hold
+from worker.queue.finish import complete_in_transaction
 from worker.usage.tokens import record_tokens
-
-SHARE_OF_LEASE = 0.45
-"""No statement, lock or pause inside publish may last longer than this part of the lease."""
 
 
 def publish(run: Run, target: Target, plan: Plan, stored: Stored, edges: EdgeChanges, fetched: int) -> dict[str, Any]:
@@ -27,8 +24,7 @@ def publish(run: Run, target: Target, plan: Plan, stored: Stored, edges: EdgeCha
         for path, version in changes.write.items()
     }
     with connection.transaction():
-        limit_transaction(connection, run.settings.worker_lease_seconds * SHARE_OF_LEASE)
-        hold(connection, job)
+        run.hold_job()
         pin(connection, target.scope, {file.blob_id for file in files.values()})
         write_paths(connection, target.repository, target.branch, write=files, remove=changes.remove)
         write_edges(connection, target.repository.repo_no, target.branch.branch_no, edges)
@@ -58,8 +54,7 @@ def publish_nothing_new(run: Run, target: Target) -> dict[str, Any]:
         ["files_changed", "files_removed", "files_parsed", "symbols_parsed", "references_parsed", "tokens_billed"], 0
     )
     with run.connection.transaction():
-        limit_transaction(run.connection, run.settings.worker_lease_seconds * SHARE_OF_LEASE)
-        hold(run.connection, run.context.job)
+        run.hold_job()
         result = _result(run, target, {**facts, "bytes_fetched": 0, "unchanged": True})
         complete_in_transaction(run.connection, run.context.job, result)
     run.context.published(result)

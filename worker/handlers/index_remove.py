@@ -7,7 +7,7 @@ from worker.catalog.branches import find_branch, load_repository, remove_branch
 from worker.errors import JobError, Snooze
 from worker.handlers.index_run import Run
 from worker.handlers.payloads import IndexPayload
-from worker.queue.finish import complete_in_transaction, hold
+from worker.queue.finish import complete_in_transaction
 
 NEW_BRANCH_LAG = timedelta(seconds=60)
 
@@ -26,7 +26,7 @@ def remove_missing(run: Run, payload: IndexPayload, missing: JobError) -> dict[s
     if branch is None and not payload.deleted:
         raise missing
     with run.connection.transaction():
-        hold(run.connection, run.context.job)
+        run.hold_job()
         files = remove_branch(run.connection, repository, branch) if branch else 0
         result = {"branch": name, "commit": None, "removed": True, "files": 0, "files_removed": files}
         complete_in_transaction(run.connection, run.context.job, result)

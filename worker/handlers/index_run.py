@@ -11,13 +11,18 @@ import psycopg
 
 from worker.catalog.blobs import BlobKey
 from worker.catalog.branches import Branch, Repository
+from worker.catalog.publish import limit_transaction
 from worker.git.resolve import Tip
 from worker.git.url import RepositoryUrl
 from worker.indexing.classify import Skip
 from worker.indexing.compare import Changes
 from worker.indexing.pool import ExtractorPool
 from worker.job import JobContext
+from worker.queue.finish import hold
 from worker.settings import Settings
+
+SHARE_OF_LEASE = 0.45
+"""No statement, lock or pause inside a transaction that holds the job may last longer than this part of the lease."""
 
 Connection = psycopg.Connection[dict[str, Any]]
 
@@ -40,6 +45,13 @@ class Run:
         self._now = (name, time.perf_counter())
         yield
         self._seconds, self._now = self.seconds(), None
+
+    def hold_job(self) -> None:
+        """In a transaction that writes: only while the lease is ours, and bounded, so that a worker paused in it holds
+        no row against a rescue. Raises LeaseLost.
+        """
+        limit_transaction(self.connection, self.settings.worker_lease_seconds * SHARE_OF_LEASE)
+        hold(self.connection, self.context.job)
 
     def seconds(self) -> dict[str, float]:
         """Seconds by phase, the running one as far as it has come: publish tells its own inside its transaction."""
