@@ -44,10 +44,10 @@ types: setup
 test *arguments:
     scripts/test {{ arguments }}
 
-# Links, tables and words of the documentation
+# Write the pages that are made from the program
 [group('develop')]
 docs:
-    scripts/test tests/project/test_docs.py
+    scripts/make-docs
 
 # From a signed push to searchable code, here and now
 [group('run')]

@@ -1,7 +1,7 @@
 """The only reader of the environment: one frozen object, every problem reported at once.
 
-Names come from the environment and from `.env` in the current folder; the environment wins. SETTINGS in README.md lists
-them all (a test keeps the two equal).
+Names come from the environment and from `.env` in the current folder; the environment wins. docs/configuration.md
+lists them all: it is made from this file by scripts/make-docs, under the headings that the comments here are.
 """
 
 import ipaddress
@@ -278,7 +278,7 @@ def load_settings(**overrides: Any) -> Settings:
         problems = "\n".join(f"  {_problem(error)}" for error in failure.errors(include_url=False, include_input=False))
         raise SettingsError(
             f"These settings cannot be used:\n{problems}",
-            hint="Set them in the environment or in .env; the table in README.md explains each.",
+            hint="Set them in the environment or in .env; docs/configuration.md explains each.",
         ) from None  # the cause would print the values, secrets among them
 
 
@@ -302,7 +302,7 @@ def masked(settings: Settings) -> dict[str, str]:
 
 
 def environment_names() -> list[str]:
-    """Names of all variables this program reads, in order of the table in README.md."""
+    """Names of all variables this program reads, in the order of docs/configuration.md."""
     return [name.upper() for name in Settings.model_fields]
 
 

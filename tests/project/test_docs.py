@@ -10,7 +10,6 @@ import pytest
 import typer.main
 
 from worker.cli.app import app
-from worker.settings import environment_names
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("deploy/**/*.md")])
@@ -48,10 +47,3 @@ def test_readme_lists_every_command() -> None:
     """Whoever reads the table knows all commands there are, and no others."""
     named = {match[1] for cell in first_cells() if (match := re.match(r"`(worker(?: [a-z][a-z-]*)+)", cell))}
     assert named == set(commands(typer.main.get_command(app)))
-
-
-@pytest.mark.skipif(not README, reason="README.md is not written yet")
-def test_readme_lists_every_setting() -> None:
-    """Whoever reads the tables knows all settings there are, and no others."""
-    named = {name for cell in first_cells() for name in re.findall(r"`([A-Z][A-Z0-9]*_[A-Z0-9_]+)`", cell)}
-    assert named == set(environment_names())

@@ -1,6 +1,5 @@
-"""README.md and docs/ say what the program is: commands, settings, tables, verbs, metrics, tests and files."""
+"""README.md and docs/ say what the program is: commands, tables, verbs, metrics, tests and files."""
 
-import html
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,12 +10,10 @@ import typer.main
 
 from worker.cli.app import app
 from worker.metrics import REGISTRY
-from worker.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 PAGES = {path.name: path.read_text("utf-8") for path in [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]}
 MIGRATIONS = "\n".join(path.read_text("utf-8") for path in sorted((ROOT / "supabase/migrations").glob("*.sql")))
-PROGRAM = {path: path.read_text("utf-8") for path in (ROOT / "worker").rglob("*.py")}
 TESTS = "\n".join(path.read_text("utf-8") for path in (ROOT / "tests").rglob("*.py"))
 
 
@@ -46,13 +43,6 @@ def usage_of(name: str, command: Any) -> tuple[str, frozenset[str], str]:
     return " ".join([name, *arguments]), frozenset(options), example[1]
 
 
-def shown(default: Any) -> str:
-    """A default as the table of settings shows it."""
-    if default in (None, ""):
-        return "–"
-    return f"`{str(default).lower() if isinstance(default, bool) else default}`"
-
-
 def test_the_table_of_commands_is_the_program() -> None:
     """Each command once, with its arguments, all its options and the example of its help."""
     listed = {
@@ -60,25 +50,6 @@ def test_the_table_of_commands_is_the_program() -> None:
         for usage, _, options, example in rows("README.md", "command | what it does | options | example")
     }
     assert listed == {usage_of(name, command) for name, command in commands(typer.main.get_command(app))}
-
-
-def test_the_table_of_settings_is_the_program() -> None:
-    """Each setting once, in order, with its default and its meaning."""
-    listed = [
-        (name, default, html.unescape(text)) for name, default, text in rows("README.md", "name | default | meaning")
-    ]
-    fields = Settings.model_fields.items()
-    assert listed == [(f"`{name.upper()}`", shown(field.default), field.description) for name, field in fields]
-
-
-def test_settings_without_effect_are_those_named() -> None:
-    """Whoever sets one that README calls idle has not been told a lie, and no idle one is kept quiet."""
-    (idle,) = re.findall(r"^Known but without effect yet[^:]*: (.+)$", PAGES["README.md"], re.M)
-    program = "\n".join(text for path, text in PROGRAM.items() if path.name != "settings.py")
-    own = PROGRAM[ROOT / "worker/settings.py"]
-    unread = {name for name in Settings.model_fields if not re.search(rf"\.{name}\b", program + own)}
-    # Never needed by anything but redaction, as its meaning says.
-    assert set(re.findall(r"`(\w+)`", idle)) == {name.upper() for name in unread} - {"SUPABASE_ANON_KEY"}
 
 
 def test_tests_that_are_named_exist() -> None:

@@ -1,0 +1,33 @@
+"""Write the pages that are made from the program, or with --check say which are out of date."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from scripts.lib.configuration_page import PAGE as CONFIGURATION
+from scripts.lib.configuration_page import configuration_page
+
+MADE: dict[Path, Callable[[], str]] = {CONFIGURATION: configuration_page}
+"""Each page that nobody writes by hand, and what makes it."""
+
+
+def outdated() -> list[Path]:
+    """The pages that no longer say what the program is."""
+    return [page for page, make in MADE.items() if not page.exists() or page.read_text("utf-8") != make()]
+
+
+def main() -> None:
+    """Write what is out of date; with --check only name it, and exit 1 if there is any."""
+    pages = outdated()
+    for page in pages:
+        if "--check" not in sys.argv[1:]:
+            page.write_text(MADE[page](), encoding="utf-8")
+        print(f"{'out of date' if '--check' in sys.argv[1:] else 'wrote'}: {page.relative_to(Path.cwd())}")
+    if pages and "--check" in sys.argv[1:]:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
