@@ -115,3 +115,14 @@ def test_a_broken_disk_is_a_log_store_error(tmp_path: Path) -> None:
     assert caught.value.hint
     with pytest.raises(LogStoreError):
         broken.ensure_bucket()
+
+
+def test_the_address_of_a_log_leads_to_its_file(store: LocalStore, tmp_path: Path) -> None:
+    """Without a server there is nothing to sign: the address is the file's."""
+    store.put("logs/day/a.log", b"x")
+    assert store.url("logs/day/a.log", 60) == (tmp_path / "store/worker-logs/logs/day/a.log").as_uri()
+
+
+def test_files_have_no_expiry_of_their_own(store: LocalStore) -> None:
+    """Nobody is told that a net is there which is not."""
+    assert store.ensure_retention(7) is False

@@ -38,8 +38,12 @@ class LogStore(Protocol):
         """Create the bucket unless it is there."""
         ...
 
-    def ensure_retention(self, days: float) -> None:
-        """Set the store's own expiry, where it has one, as a safety net behind the sweep."""
+    def ensure_retention(self, days: float) -> bool:
+        """Set the store's own expiry, where it has one, as a safety net behind the sweep; False where it has none."""
+        ...
+
+    def url(self, key: str, seconds: int) -> str | None:
+        """An address at which anybody may read this object for so long; None where the store has no such thing."""
         ...
 
 

@@ -72,8 +72,13 @@ class LocalStore:
         except OSError as failure:
             raise _store_error(f"creating {self._folder}", failure) from failure
 
-    def ensure_retention(self, days: float) -> None:
-        """Nothing to set: files have no expiry, the sweep deletes them."""
+    def ensure_retention(self, days: float) -> bool:
+        """Files have no expiry: only the sweep deletes them."""
+        return False
+
+    def url(self, key: str, seconds: int) -> str | None:
+        """Where the file is, for programs on this machine; it does not end after `seconds`."""
+        return self._path(key).as_uri()
 
     def _path(self, key: str) -> Path:
         return self._folder / check_key(key)
