@@ -12,9 +12,9 @@ _list:
 setup:
     scripts/setup-env dev
 
-# All that must be green: format, lint, layers, types, tests (the documentation's among them)
+# All that must be green: format, lint, migrations, layers, types, tests (the documentation's among them)
 [group('develop')]
-check: format-check lint layers types test
+check: format-check lint lint-migrations layers types test
 
 # Format and mend what can be mended
 [group('develop')]
@@ -29,6 +29,11 @@ format-check: setup
 [group('develop')]
 lint: setup
     {{ bin }}/ruff check
+
+# Migrations that lock, rewrite or break: squawk, with the exceptions of .squawk.toml
+[group('develop')]
+lint-migrations: setup
+    scripts/lint-migrations
 
 # Every import goes to a lower floor
 [group('develop')]
