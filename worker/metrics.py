@@ -44,11 +44,12 @@ _EVENTS = [
     "create",
     "delete",
     "repository",
+    "public",
     "installation",
     "installation_repositories",
     "none",
 ]
-_ANSWERS = ["queued", "duplicate", "ignored", "ping", "refused", "malformed", "too_large", "unavailable"]
+_ANSWERS = ["queued", "duplicate", "processed", "ignored", "ping", "refused", "malformed", "too_large", "unavailable"]
 _SIGNATURE_FAILURES = ["missing", "mismatch", "unknown_repository", "no_secret", "master_key"]
 _ROUTES = ["webhook", "health", "live", "metrics", "none"]
 _OUTCOMES = [

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from psycopg.types.json import Jsonb
 
-from worker.receiver.github import MOST_HINTS, Decision, Kind, Tracked, decide, parse_body
+from worker.receiver.github import MOST_HINTS, Change, Decision, Kind, Tracked, decide, parse_body
 from worker.receiver.stored import stored_headers, stored_payload
 
 PAYLOADS = Path(__file__).parent / "payloads"
@@ -54,6 +54,8 @@ def test_githubs_first_push_is_indexed() -> None:
         "forced": False,
         "deleted": False,
         "hints": {"added": ["README.md"], "modified": [], "removed": []},
+        "commits": 1,
+        "pusher": "Codertocat",
         "rebuild": False,
     }
 
@@ -130,7 +132,7 @@ def test_a_change_of_visibility_enqueues_a_job_that_asks_the_server(action: str,
     """It is about the main branch; the pool is closed at once, and opened by the job alone."""
     event = _real("repository-renamed") | {"action": action}
     decision = decide("repository", event, Tracked(branch="dev"))
-    assert (_payload(decision)["ref"], decision.turned_private) == ("refs/heads/dev", private)
+    assert (_payload(decision)["ref"], decision.change == Change(turned_private=True)) == ("refs/heads/dev", private)
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,8 @@ def test_a_push_becomes_a_committed_delivery_and_job(sender: Sender, db: Databas
         "forced": False,
         "deleted": False,
         "hints": {"added": [], "modified": ["README.md"], "removed": []},
+        "commits": 1,
+        "pusher": None,
         "rebuild": False,
     }
     assert delivery["job_id"] == job["id"]

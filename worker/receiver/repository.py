@@ -16,6 +16,7 @@ from worker.receiver.signature import fingerprint, webhook_secret
 
 READ = """
 select id, default_branch, provider_id, settings ->> 'branch' as branch, settings -> 'branches' as branches,
+       git_url, paused_reasons, settings ? 'github_installation_id' as is_read_by_app,
        webhook_key_id, webhook_secret_version,
        webhook_secret_fingerprint, webhook_previous_key_id, webhook_previous_version, webhook_previous_until
 from public.repositories where id = %s"""
@@ -42,7 +43,7 @@ class Repository:
         """The facts in a row that READ returned."""
         return cls(
             id=row["id"],
-            tracked=Tracked(row["branch"], row["default_branch"], row["provider_id"], patterns_of(row["branches"])),
+            tracked=tracked_of(row),
             key_id=row["webhook_key_id"],
             version=row["webhook_secret_version"],
             fingerprint=row["webhook_secret_fingerprint"],
@@ -50,6 +51,19 @@ class Repository:
             previous_version=row["webhook_previous_version"],
             previous_until=row["webhook_previous_until"],
         )
+
+
+def tracked_of(row: dict[str, Any]) -> Tracked:
+    """What decides about events, in a row that READ returned."""
+    return Tracked(
+        branch=row["branch"],
+        default_branch=row["default_branch"],
+        provider_id=row["provider_id"],
+        patterns=patterns_of(row["branches"]),
+        address=row["git_url"],
+        paused=tuple(row["paused_reasons"]),
+        is_read_by_app=row["is_read_by_app"],
+    )
 
 
 def current_secret(repository: Repository, keys: MasterKeys) -> str | None:

@@ -15,9 +15,11 @@ from psycopg_pool import AsyncConnectionPool
 
 from worker.errors import DatabaseUnavailable, NotFound, WorkerError
 from worker.queue.depth import Depth, depth
-from worker.queue.enqueue import Delivered, NewDelivery, deliver
+from worker.queue.enqueue import Delivered, NewDelivery
 from worker.queue.wake import call
+from worker.receiver.changes import deliver_with_change
 from worker.receiver.deadline import within
+from worker.receiver.github import Change
 from worker.receiver.repository import READ, Repository
 
 Connection = psycopg.AsyncConnection[dict[str, Any]]
@@ -34,7 +36,6 @@ set webhook_hook_id = coalesce(%(hook)s, webhook_hook_id), webhook_last_ping_at 
     provider_id = case when lower(git_url) = any (%(urls)s) then coalesce(provider_id, %(provider_id)s)
                        else provider_id end
 where id = %(id)s"""
-_PRIVATE = "update public.repositories set visibility = 'private', updated_at = now() where id = %s"
 _WORKERS = """
 select count(*) filter (where state = 'running') as running, max(last_seen_at) as last_seen_at,
        clock_timestamp() as now
@@ -84,12 +85,8 @@ class Store:
 
         return await self._in_transaction(read)
 
-    async def deliver(
-        self, delivery: NewDelivery, decided_by: Repository, *, turned_private: bool = False
-    ) -> Delivered:
-        """Commit a delivery with its job; it is committed when this returns.
-
-        `turned_private`: from now on nobody else is shown what the public pool holds of the repository.
+    async def deliver(self, delivery: NewDelivery, decided_by: Repository, change: Change | None = None) -> Delivered:
+        """Commit a delivery with its job, and what it changes in the repository's row; committed when this returns.
 
         Raises RepositoryChanged when the row says something else than `decided_by` (its secret was rotated, say), and
         NotFound when it is gone.
@@ -97,9 +94,7 @@ class Store:
 
         async def commit(connection: Connection) -> Delivered:
             row = await connection.execute(READ, (decided_by.id,))
-            if turned_private:
-                await connection.execute(_PRIVATE, (decided_by.id,))
-            delivered = await deliver(connection, delivery)
+            delivered = await deliver_with_change(connection, delivery, change)
             await _expect(row, decided_by)
             return delivered
 

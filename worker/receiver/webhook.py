@@ -131,9 +131,11 @@ class Webhook:
             reason=decision.reason,
             job=self._job(repository, decision),
         )
-        delivered = await self._store.deliver(delivery, repository, turned_private=decision.turned_private)
+        delivered = await self._store.deliver(delivery, repository, decision.change)
         if delivery.job is not None and delivered.status == "queued":
             self._on_job(delivery.job.job_type)
+        if decision.change is not None:
+            self._repositories.forget(repository.id)
         return _answer(delivery, delivered)
 
     def _job(self, repository: Repository, decision: Decision) -> NewJob | None:
@@ -166,6 +168,8 @@ def _answer(delivery: NewDelivery, delivered: Delivered) -> Answer:
     if delivered.status == "ignored":
         reason = delivery.reason or "This delivery was ignored when it came first."
         return Answer(200, {"status": "ignored", "reason": reason}, "ignored")
+    if delivered.job_id is None and delivered.status == "processed":
+        return Answer(200, {"status": "processed", "reason": delivery.reason}, "processed")
     content = {
         "status": delivered.status,
         "job_id": None if delivered.job_id is None else str(delivered.job_id),
