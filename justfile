@@ -79,15 +79,20 @@ receive: setup
 migrate: setup
     {{ bin }}/worker migrate
 
-# Recreate the local Supabase stack's database from the migrations and the seed (needs Docker)
+# Make a local database anew from the migrations and the seed: LOCAL_DATABASE_URL, or the local Supabase stack
 [group('database')]
 supabase-reset:
-    supabase db reset
+    scripts/supabase-reset-local.sh
 
-# Capture changes made in the local Supabase stack as a new migration
+# Write what was changed by hand in it as a new migration
 [group('database')]
 supabase-generate name:
-    supabase db diff --file {{ quote(name) }}
+    scripts/supabase-generate.sh {{ quote(name) }}
+
+# Write the TypeScript types of what PostgREST shows
+[group('database')]
+supabase-types:
+    scripts/supabase-types
 
 # Apply the migrations to the hosted project in SUPABASE_DB_URL and PGPASSWORD
 [group('database')]
