@@ -380,6 +380,7 @@ export type Database = {
           "last_indexed_commit": string | null
           "metadata": NonNullable<Json>
           "name": string
+          "paused_reasons": (string)[]
           "provider": string
           "provider_id": number | null
           "repo_no": number
@@ -412,6 +413,7 @@ export type Database = {
           "last_indexed_commit"?: string | null
           "metadata"?: NonNullable<Json>
           "name": string
+          "paused_reasons"?: (string)[]
           "provider"?: string
           "provider_id"?: number | null
           "repo_no"?: never
@@ -443,6 +445,7 @@ export type Database = {
           "last_indexed_commit"?: string | null
           "metadata"?: NonNullable<Json>
           "name"?: string
+          "paused_reasons"?: (string)[]
           "provider"?: string
           "provider_id"?: number | null
           "repo_no"?: never
