@@ -17,7 +17,6 @@ import psycopg
 
 from worker.database.connect import connect, connect_async
 from worker.queue.enqueue import NewJob, enqueue
-from worker.queue.wake import call
 
 ROOT = Path(__file__).parents[2]
 WARM_UP = 20
@@ -124,13 +123,12 @@ def pickup(
 
 
 async def _one_at_a_time(url: str, job_type: str, jobs: int, pause: tuple[float, float]) -> list[tuple[Any, int]]:
-    """Enqueue and call, as the receiver does."""
+    """Enqueue and call at once, as the receiver does for the first push after a quiet moment."""
     committed: list[tuple[Any, int]] = []
     async with await connect_async(url, name="bench") as connection:
         for _ in range(jobs):
-            job = await enqueue(connection, NewJob(job_type))
+            job = await enqueue(connection, NewJob(job_type), and_call=True)
             committed.append((job.job_id, time.monotonic_ns()))
-            await call(connection, job_type)
             await asyncio.sleep(random.uniform(*pause))
     return committed
 

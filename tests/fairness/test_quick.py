@@ -11,10 +11,10 @@ def ways(line: Line) -> tuple[int, int]:
     """How often the quick way and the long way have been gone in this session's database."""
     line.db.execute("select pg_stat_force_next_flush()")
     rows = line.db.execute(
-        "select funcname, calls from pg_stat_user_functions where funcname in ('take_only', 'turns')"
+        "select funcname, calls from pg_stat_user_functions where funcname in ('take_single', 'turns')"
     ).fetchall()
     calls = {row["funcname"]: row["calls"] for row in rows}
-    return calls.get("take_only", 0), calls.get("turns", 0)
+    return calls.get("take_single", 0), calls.get("turns", 0)
 
 
 def is_awake(line: Line, tenant: uuid.UUID) -> bool:

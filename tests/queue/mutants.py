@@ -53,10 +53,12 @@ SLOWER = [
     _one("a_drain_costs_a_crash", "orphans", "w.state in ('draining', 'fenced', 'stopped'), false", "false, false"),
     _one("renew_releases_what_was_just_claimed", "renew", "and r.claimed_at < previous ", ""),
     _one("anybody_may_rescue", "orphans", "and me.renewing_since <= clock_timestamp() - p_lease", ""),
-    _one("the_quick_way_ignores_other_types", "take_only", "active = queue.has_ready(lane.user_id)", "active = false"),
+    _one(
+        "the_quick_way_ignores_other_types", "take_single", "active = queue.has_ready(lane.user_id)", "active = false"
+    ),
     _one(
         "the_quick_way_ignores_busy_repositories",
-        "take_only",
+        "take_single",
         "if repository is not null and exists (",
         "if repository is null and exists (",
     ),
@@ -64,7 +66,7 @@ SLOWER = [
     _one("caps_are_not_counted", "turns", "max_running - (select count(*)::integer", "max_running - (select 0"),
     Mutant(
         "claims_have_no_gate",
-        (("claim", "perform queue.pass_gate();", "null;"),),
+        (("claim", "if not pg_try_advisory_xact_lock(7309940321140001) then", "if false then"),),
         "drop index queue.running_one_of_repository",
     ),
     Mutant(

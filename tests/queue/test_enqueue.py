@@ -1,15 +1,19 @@
 """enqueue: many jobs at once, jobs of a tenant without a repository, and pushes that stop what runs."""
 
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import psycopg
 import pytest
 
+from worker.database.connect import connect
 from worker.errors import NotFound
 from worker.job import Ending, Outcome
 from worker.queue.cancel import cancel
 from worker.queue.enqueue import InvalidJob, NewDelivery, NewJob, deliver, enqueue, enqueue_many, index_coalesce_key
 from worker.queue.finish import finish
+from worker.queue.wake import CHANNEL
 
 
 def count(queue):
@@ -177,3 +181,28 @@ def test_a_persons_cancel_outlives_a_superseding_push(queue, make_repository):
     assert queue.row(job.id)["error_class"] == "cancelled"
     statuses = queue.db.execute("select status from webhook_deliveries order by id").fetchall()
     assert [row["status"] for row in statuses] == ["failed", "queued"]
+
+
+def heard_meanwhile(queue, work) -> list[str]:
+    """The payloads that a listener hears of what `work` commits."""
+    with connect(queue.url, name="test") as listener:
+        listener.execute(f'listen "{CHANNEL}"')
+        work()
+        return [message.payload for message in listener.notifies(timeout=0.3)]
+
+
+def test_a_call_goes_along_with_a_job_when_asked(queue, make_repository):
+    """With the commit, in the same statement; not when the statement fails, and not for a job that is only ignored."""
+    assert heard_meanwhile(queue, lambda: queue.push(make_repository())) == []
+    assert heard_meanwhile(queue, lambda: queue.ask(enqueue, NewJob("refresh"), and_call=True)) == ["refresh"]
+
+    def fail() -> None:
+        with pytest.raises(psycopg.errors.ForeignKeyViolation):
+            queue.ask(enqueue, NewJob("refresh", uuid.uuid4()), and_call=True)
+
+    assert heard_meanwhile(queue, fail) == []
+
+    delivery = push(make_repository(), 1)
+    assert heard_meanwhile(queue, lambda: queue.ask(deliver, delivery, and_call=True)) == ["full_index"]
+    ignored = replace(delivery, delivery_id="another", job=None, reason="a tag")
+    assert heard_meanwhile(queue, lambda: queue.ask(deliver, ignored, and_call=True)) == []

@@ -82,6 +82,29 @@ def test_calls_of_a_moment_are_one_and_none_is_forgotten():
     asyncio.run(story())
 
 
+def test_one_call_of_a_moment_may_go_along_with_its_transaction():
+    """The first after a quiet moment; the jobs after it are announced, and called for when the moment is over."""
+
+    async def story():
+        sent: list[str] = []
+
+        async def send(payload: str) -> None:
+            sent.append(payload)
+
+        caller = Caller(send)
+        assert caller.may_go_along()
+        assert not caller.may_go_along()
+        caller.announce("b")
+        assert sent == []
+        await caller.settle()
+        assert sent == ["b"]
+        assert caller.may_go_along()
+        await caller.settle()
+        assert sent == ["b"]
+
+    asyncio.run(story())
+
+
 def test_a_worker_that_listens_starts_a_job_long_before_its_poll(start_worker, put, ended, database_url, row):
     """A call over another connection is enough; without it the job waits for the poll."""
     worker = start_worker(WORKER_POLL_SECONDS="60")

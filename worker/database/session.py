@@ -8,14 +8,20 @@ from typing import Any
 import psycopg
 
 from worker.database.connect import connect_async
+from worker.errors import DatabaseUnavailable
 
 Connection = psycopg.AsyncConnection[dict[str, Any]]
+
+# Behind a pooler whose mode was changed under us.
+_NOT_PREPARED = (psycopg.errors.InvalidSqlStatementName, psycopg.errors.DuplicatePreparedStatement)
 
 
 class Session:
     """Lends its one connection to one user at a time. No look before lending: who uses it sees at once if it broke."""
 
     def __init__(self, url: str, *, name: str, patience: float) -> None:
+        self.prepares = False
+        """Whether statements are prepared: only where the URL is known to lead to a session of Postgres."""
         self._url, self._name, self._patience = url, name, patience
         self._lock = asyncio.Lock()
         self._connection: Connection | None = None
@@ -26,8 +32,13 @@ class Session:
         async with self._lock:
             if self._connection is None or self._connection.closed:
                 self._connection = await connect_async(self._url, name=self._name, patience=self._patience)
+            self._connection.prepare_threshold = 0 if self.prepares else None
             try:
                 yield self._connection
+            except _NOT_PREPARED as failure:
+                self.prepares = False
+                await self._drop()
+                raise DatabaseUnavailable("Prepared statements get lost: a pooler shares this connection.") from failure
             except BaseException as failure:
                 if not isinstance(failure, psycopg.Error) or _is_broken(self._connection, failure):
                     await self._drop()

@@ -14,6 +14,7 @@ from psycopg.types.json import Jsonb
 
 from worker.errors import NotFound, WorkerError
 from worker.job import new_job_id
+from worker.queue.wake import CHANNEL
 
 Connection = psycopg.AsyncConnection[dict[str, Any]]
 JOBS_A_STATEMENT = 1000
@@ -89,6 +90,7 @@ _ENQUEUE = """
 select job_id, joined from queue.enqueue(
     %(id)s, %(repository)s, %(job_type)s, %(payload)s, %(priority)s, %(run_after)s, %(coalesce_key)s,
     %(requested_by)s, %(max_attempts)s, %(timeout_seconds)s, %(supersede)s, %(user)s)"""
+_AND_CALL = " left join lateral pg_notify(%(channel)s, %(job_type)s) on true"
 
 _DELIVER = """
 select delivery_no, job_id, status, duplicate from queue.deliver(
@@ -109,15 +111,22 @@ select (select min(r::text) from unnest(%(repositories)s::uuid[]) r
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
-async def enqueue(connection: Connection, job: NewJob) -> Enqueued:
-    """Commit one job. A coalesce key that is queued already is joined instead."""
-    row = await (await connection.execute(_ENQUEUE, _job_parameters(job))).fetchone()
+async def enqueue(connection: Connection, job: NewJob, *, and_call: bool = False) -> Enqueued:
+    """Commit one job. A coalesce key that is queued already is joined instead.
+
+    `and_call`: with the commit, the workers are told; only now and then, see `Caller.may_go_along`.
+    """
+    query = _ENQUEUE + _AND_CALL if and_call else _ENQUEUE
+    row = await (await connection.execute(query, _job_parameters(job))).fetchone()
     assert row is not None
     return Enqueued(row["job_id"], row["joined"])
 
 
-async def deliver(connection: Connection, delivery: NewDelivery) -> Delivered:
-    """Commit a delivery and its job together; the same delivery twice makes one job, a failed one is enqueued again."""
+async def deliver(connection: Connection, delivery: NewDelivery, *, and_call: bool = False) -> Delivered:
+    """Commit a delivery and its job together; the same delivery twice makes one job, a failed one is enqueued again.
+
+    `and_call`: as of `enqueue`.
+    """
     job = delivery.job
     parameters = {
         "repository": delivery.repository_id,
@@ -129,7 +138,8 @@ async def deliver(connection: Connection, delivery: NewDelivery) -> Delivered:
         "signature": delivery.signature,
         "reason": delivery.reason,
     }
-    row = await (await connection.execute(_DELIVER, _job_parameters(job) | parameters)).fetchone()
+    query = _DELIVER + _AND_CALL if and_call and job else _DELIVER
+    row = await (await connection.execute(query, _job_parameters(job) | parameters)).fetchone()
     assert row is not None
     return Delivered(row["delivery_no"], row["job_id"], row["status"], row["duplicate"])
 
@@ -242,4 +252,5 @@ def _job_parameters(job: NewJob | None) -> dict[str, Any]:
         "timeout_seconds": job.timeout_seconds if job else None,
         "supersede": job.supersede if job else False,
         "user": job.user_id if job else None,
+        "channel": CHANNEL,
     }

@@ -1,7 +1,8 @@
-"""Wake-up calls: after jobs were committed somebody tells the workers, at most once in a moment.
+"""Wake-up calls: when jobs were committed somebody tells the workers, at most once in a moment.
 
-Not in the enqueuing transaction: a transaction with NOTIFY takes a lock of the whole database at its commit. A call
-that gets lost costs a poll's time, never a job.
+The first call after a quiet moment may go along with the enqueuing transaction, which saves its round trip. The others
+must not: a transaction with NOTIFY takes a lock of the whole database at its commit. A call that gets lost costs a
+poll's time, never a job.
 """
 
 import asyncio
@@ -48,6 +49,16 @@ class Caller:
         self._wanted: set[str] = set()
         self._task: asyncio.Task[None] | None = None
 
+    def may_go_along(self) -> bool:
+        """Whether the call for a job may be made by the transaction that enqueues it, which is about to be sent.
+
+        Then a moment begins in which others only announce. If the transaction fails there is no job to call for.
+        """
+        if self._task is not None and not self._task.done():
+            return False
+        self._task = asyncio.create_task(self._run(called_already=True))
+        return True
+
     def announce(self, job_type: str) -> None:
         """A job of this type was committed."""
         self._wanted.add(job_type)
@@ -59,7 +70,9 @@ class Caller:
         if self._task is not None:
             await self._task
 
-    async def _run(self) -> None:
+    async def _run(self, *, called_already: bool = False) -> None:
+        if called_already:
+            await asyncio.sleep(SECONDS_BETWEEN_CALLS)
         while self._wanted:
             payload = self._wanted.pop() if len(self._wanted) == 1 else ""
             self._wanted.clear()

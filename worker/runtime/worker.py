@@ -248,6 +248,8 @@ class Worker:
         else:
             self._log.warning("polling for new jobs, not listening", reason=reason)
         self.wake.is_listening = proven
+        # What was heard came through a session, of the same URL.
+        self._claims.prepares = proven and self.settings.database_listen_url is None
         metrics.listening(proven)
         self.wake.now()
 
