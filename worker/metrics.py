@@ -3,10 +3,17 @@
 Labels are bounded: an unknown value says "other". Known values are exported as zeros from the start, because
 an autoscaler takes an empty answer for an error. Importing opens nothing and starts no thread, so
 children may be forked with this module loaded.
+
+What is said of the whole database (the queue, the workers) every process says alike: aggregate it with max(). A
+process that has not been able to read it for a minute says NaN, which max() passes over.
 """
 
+import math
 import platform
-from collections.abc import Iterable, Iterator, Sequence
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 
 from prometheus_client import (
@@ -35,6 +42,9 @@ def _codes(error: type[WorkerError]) -> Iterator[str]:
     for narrower in error.__subclasses__():
         yield from _codes(narrower)
 
+
+SECONDS_UNTIL_UNKNOWN = 60.0
+"""What a process knows of the whole database is not worth telling after this long."""
 
 _job_types = ["full_index", "incremental_update", "validate"]
 _STATUSES = ("queued", "in_progress")
@@ -80,7 +90,7 @@ _ERROR_CLASSES = {
         "database_refused",
     ],
 }
-_PHASES = ["total", "resolve", "fetch", "compare", "extract", "publish"]
+_PHASES = ["total", "resolve", "fetch", "compare", "extract", "link", "publish"]
 _VERBS = [
     "complete",
     "published",
@@ -95,27 +105,53 @@ _VERBS = [
     "seal",
 ]
 _KILLS = ["time", "memory", "cancel", "release", "lost"]
+_WORKER_STATES = ["running", "draining", "fenced", "silent"]
+_KINDS = ["child", "light"]
+_POOLS = ["worker", "receiver", "health", "calls"]
+_CACHES = ["git", "contents"]
 
 _counter = partial(Counter, namespace="indexing_worker", registry=REGISTRY)
 _gauge = partial(Gauge, namespace="indexing_worker", registry=REGISTRY)
 _SHORT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 _LONG = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 1800.0, 3600.0)
 _quick = partial(Histogram, namespace="indexing_worker", registry=REGISTRY, buckets=_SHORT)
+_PICKUP = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0)
 _slow = partial(Histogram, namespace="indexing_worker", registry=REGISTRY, buckets=_LONG)
 
 _deliveries = _counter("deliveries_total", "Webhook posts.", ["event", "outcome"])
 _signature_failures = _counter("signature_failures_total", "Webhook posts refused before reading.", ["reason"])
 _requests = _quick("receiver_request_seconds", "Time of the receiver's answers.", ["route", "status"])
 _queue_jobs = _gauge("queue_jobs", "Jobs in the queue; use max().", ["job_type", "status"])
-_queue_oldest = _gauge("queue_oldest_seconds", "Age of the oldest queued job; use max().", ["job_type"])
+_queue_oldest = _gauge(
+    "queue_oldest_seconds",
+    "Age of the oldest job, since it was queued or claimed; use max().",
+    ["job_type", "status"],
+)
+_queue_due = _gauge("queue_due_jobs", "Queued jobs that a free slot could take now; use max().", ["job_type"])
+_queue_overdue = _gauge(
+    "queue_overdue_seconds", "For how long the first job that a slot could take has been due; use max().", ["job_type"]
+)
+_queue_demand = _gauge("queue_demand_jobs", "Jobs that run or could run now, for an autoscaler; use max().")
+_queue_paused = _gauge("queue_pauses", "Paused job types and tenants; use max().")
+_queue_unsealed = _gauge("queue_unsealed_logs", "Ended jobs whose log is not sealed yet; use max().")
+_tenant_oldest = _gauge(
+    "queue_tenant_oldest_seconds",
+    "Age of the oldest queued job of the tenants that have waited longest; use max().",
+    ["tenant"],
+)
+_workers = _gauge("workers", "Workers by state; silent: not seen for a minute; use max().", ["state"])
+_worker_slots = _gauge("workers_slots", "Slots of all running workers together; use max().")
 _claims = _counter("claims_total", "Jobs claimed.")
 _attempts = _counter("attempts_total", "Attempts ended.", ["job_type", "outcome", "error_class"])
 _attempt_seconds = _slow("attempt_seconds", "Time of attempts and their phases.", ["job_type", "phase"])
-_pickup = _slow("pickup_seconds", "From enqueue to start.", ["job_type"])
-_slots = _gauge("slots", "Slots of this worker.", ["state"])
+_pickup = Histogram(
+    "pickup_seconds", "From enqueue to start.", ["job_type"], "indexing_worker", registry=REGISTRY, buckets=_PICKUP
+)
+_slots = _gauge("slots", "Slots of this worker.", ["kind", "state"])
 _listening = _gauge("listening", "1 while notifications of new jobs provably arrive, 0 while polling.")
 _renewals = _counter("lease_renewals_total", "Lease renewals that Postgres confirmed.")
 _renewal_age = _gauge("lease_renewal_age_seconds", "Since the last confirmed renewal.")
+_fences = _counter("fences_total", "Times this worker gave its jobs up because its lease was in doubt.")
 _rescues = _counter("rescues_total", "Jobs taken back from dead workers.")
 _mended = _counter("mended_total", "Repositories and tenants woken by the safety net; should stay 0.")
 _rejected = _counter("rejected_writes_total", "Writes refused because the lease was lost.", ["verb"])
@@ -124,9 +160,22 @@ _log_bytes = _counter("log_bytes_total", "Bytes of job logs that the store took.
 _log_errors = _counter("log_upload_errors_total", "Failed calls of the log store.")
 _tokens = _counter("tokens_total", "Tokens billed.")
 _fetched = _counter("fetched_bytes_total", "Bytes fetched by git.")
+_cached = _counter("cache_lookups_total", "What index jobs found kept from earlier ones.", ["cache", "result"])
 _collected = _counter("collected_blobs_total", "Contents deleted because no file had used them for the grace time.")
 _roundtrip = _quick("database_roundtrip_seconds", "Time of one small query.")
 _database_up = _gauge("database_up", "1 when Postgres answered the last time.")
+_pool_connections = _gauge("database_pool_connections", "Connections of a pool.", ["pool", "state"])
+_pool_most = _gauge("database_pool_limit_connections", "Most connections of a pool.", ["pool"])
+_pool_waiting = _gauge("database_pool_waiting_requests", "Who waits for a connection now.", ["pool"])
+_pool_counters = {
+    "requests_num": _counter("database_pool_requests_total", "Connections asked for.", ["pool"]),
+    "requests_queued": _counter("database_pool_waits_total", "Requests that had to wait.", ["pool"]),
+    "requests_wait_ms": _counter("database_pool_wait_seconds_total", "Time of those waits.", ["pool"]),
+    "requests_errors": _counter("database_pool_failures_total", "Requests that got no connection.", ["pool"]),
+    "connections_errors": _counter(
+        "database_connection_failures_total", "Connections that could not be made.", ["pool"]
+    ),
+}
 Info("build", "What runs here.", namespace="indexing_worker", registry=REGISTRY).info(
     {"version": __version__, "python": platform.python_version()}
 )
@@ -158,7 +207,9 @@ def announce_job_types(job_types: Iterable[str]) -> None:
     for job_type in _job_types:
         for status in _STATUSES:
             _queue_jobs.labels(job_type, status)
-        _queue_oldest.labels(job_type)
+            _queue_oldest.labels(job_type, status)
+        _queue_due.labels(job_type)
+        _queue_overdue.labels(job_type)
         _pickup.labels(job_type)
         _attempt_seconds.labels(job_type, "total")
         for outcome in _OUTCOMES:
@@ -177,14 +228,40 @@ announce_job_types(())
 _announce(_deliveries, ("push",), _ANSWERS)
 _announce(_signature_failures, _SIGNATURE_FAILURES)
 _announce(_requests, ("webhook",), ("2xx", "4xx", "5xx"))
-_announce(_slots, ("free", "running"))
+_announce(_attempt_seconds, ("full_index", "incremental_update"), _PHASES[1:])
+_announce(_slots, _KINDS, ("free", "running"))
+_announce(_workers, _WORKER_STATES)
+_announce(_tenant_oldest, ("none",))
+_announce(_cached, _CACHES, ("hit", "miss"))
+_announce(_pool_connections, _POOLS, ("idle", "used"))
+for _pool_metric in (_pool_most, _pool_waiting, *_pool_counters.values()):
+    _announce(_pool_metric, _POOLS)
 _announce(_rejected, _VERBS)
 _announce(_kills, _KILLS)
 
 
+_DATABASE_WIDE = (
+    _queue_jobs, _queue_oldest, _queue_due, _queue_overdue, _queue_demand, _queue_paused, _queue_unsealed,
+    _tenant_oldest, _workers, _worker_slots,
+)  # fmt: skip
+_known_at = time.monotonic()
+_telling = threading.Lock()  # the queue's gauges change together, and nobody reads them half changed
+
+
 def exposition() -> bytes:
     """Everything in Prometheus' text format."""
-    return generate_latest(REGISTRY)
+    with _telling:
+        if time.monotonic() - _known_at > SECONDS_UNTIL_UNKNOWN:
+            _forget_the_queue()
+        _look_at_pools()
+        return generate_latest(REGISTRY)
+
+
+def _forget_the_queue() -> None:
+    for gauge in _DATABASE_WIDE:
+        for family in gauge.collect():
+            for sample in family.samples:
+                (gauge.labels(**sample.labels) if sample.labels else gauge).set(math.nan)
 
 
 def delivery(event: str | None, outcome: str) -> None:
@@ -202,20 +279,62 @@ def answered(route: str, status: int, seconds: float) -> None:
     _requests.labels(_known(route, _ROUTES), f"{status // 100}xx").observe(seconds)
 
 
-def queue_depth(rows: Iterable[tuple[str, str, int, float]]) -> None:
-    """The whole queue as (job type, status, jobs, oldest in seconds); what is not named becomes zero."""
-    labels = [*_job_types, "other"]
-    jobs = {(label, status): 0 for label in labels for status in _STATUSES}
-    oldest = dict.fromkeys(labels, 0.0)
+def queue_gauges(
+    *,
+    depth: Iterable[tuple[str, str, int, float]],
+    due: Iterable[tuple[str, int, float]],
+    tenants: Iterable[tuple[str, float]],
+    workers: Mapping[str, int],
+    slots: int,
+    pauses: int,
+    unsealed: int,
+) -> None:
+    """The whole queue at one moment; what is not named becomes zero.
+
+    `depth`: job type, status, jobs, age of the oldest in seconds. `due`: job type, jobs, seconds overdue. `tenants`:
+    those that have waited longest, by id, with the age of their oldest job in seconds; none: jobs without a tenant.
+    """
+    global _known_at  # noqa: PLW0603
+    with _telling:
+        running = _tell_depth(depth)
+        _queue_demand.set(running + _tell_due(due))
+        _tenant_oldest.clear()
+        for tenant, seconds in (("none", 0.0), *tenants):
+            _tenant_oldest.labels(tenant).set(seconds)
+        for state in _WORKER_STATES:
+            _workers.labels(state).set(workers.get(state, 0))
+        _worker_slots.set(slots)
+        _queue_paused.set(pauses)
+        _queue_unsealed.set(unsealed)
+        _known_at = time.monotonic()
+
+
+def _tell_depth(rows: Iterable[tuple[str, str, int, float]]) -> int:
+    """Set what is queued and what runs; answers how many run."""
+    places = [(label, status) for label in [*_job_types, "other"] for status in _STATUSES]
+    jobs, oldest = dict.fromkeys(places, 0), dict.fromkeys(places, 0.0)
     for job_type, status, count, seconds in rows:
+        place = _known(job_type, _job_types), status
+        jobs[place] = jobs.get(place, 0) + count
+        oldest[place] = max(oldest.get(place, 0.0), seconds)
+    for place, count in jobs.items():
+        _queue_jobs.labels(*place).set(count)
+        _queue_oldest.labels(*place).set(oldest[place])
+    return sum(count for (_, status), count in jobs.items() if status == "in_progress")
+
+
+def _tell_due(rows: Iterable[tuple[str, int, float]]) -> int:
+    """Set what could run now; answers how many that are."""
+    labels = [*_job_types, "other"]
+    jobs, overdue = dict.fromkeys(labels, 0), dict.fromkeys(labels, 0.0)
+    for job_type, count, seconds in rows:
         label = _known(job_type, _job_types)
-        jobs[label, status] = jobs.get((label, status), 0) + count
-        if status == "queued":
-            oldest[label] = max(oldest[label], seconds)
-    for (label, status), count in jobs.items():
-        _queue_jobs.labels(label, status).set(count)
-    for label, seconds in oldest.items():
-        _queue_oldest.labels(label).set(seconds)
+        jobs[label] += count
+        overdue[label] = max(overdue[label], seconds)
+    for label, count in jobs.items():
+        _queue_due.labels(label).set(count)
+        _queue_overdue.labels(label).set(overdue[label])
+    return sum(jobs.values())
 
 
 def claimed(jobs: int) -> None:
@@ -240,10 +359,10 @@ def phase_ended(job_type: str, phase: str, seconds: float) -> None:
     _attempt_seconds.labels(_known(job_type, _job_types), _known(phase, _PHASES)).observe(seconds)
 
 
-def slots(*, running: int, free: int) -> None:
-    """How this worker's slots stand."""
-    _slots.labels("running").set(running)
-    _slots.labels("free").set(free)
+def slots(kind: str, *, running: int, free: int) -> None:
+    """How this worker's slots stand: those of children ("child") or of jobs in its own loop ("light")."""
+    _slots.labels(kind, "running").set(running)
+    _slots.labels(kind, "free").set(max(free, 0))
 
 
 def listening(proven: bool) -> None:
@@ -260,6 +379,11 @@ def lease_renewed() -> None:
 def renewal_age(seconds: float) -> None:
     """Time since the last confirmed renewal."""
     _renewal_age.set(seconds)
+
+
+def fenced() -> None:
+    """This worker gave its jobs up: it could not renew, or others had given it up."""
+    _fences.inc()
 
 
 def rescued(jobs: int = 1) -> None:
@@ -297,6 +421,12 @@ def tokens_billed(tokens: int) -> None:
     _tokens.inc(tokens)
 
 
+def cache_looked_up(cache: str, *, hits: int, misses: int) -> None:
+    """An index job found so much kept from earlier ones, and so much not."""
+    _cached.labels(_known(cache, _CACHES), "hit").inc(hits)
+    _cached.labels(_known(cache, _CACHES), "miss").inc(misses)
+
+
 def collected(blobs: int) -> None:
     """The collector deleted this many contents."""
     _collected.inc(blobs)
@@ -316,3 +446,35 @@ def database_answered(seconds: float) -> None:
 def database_silent() -> None:
     """Postgres did not answer."""
     _database_up.set(0)
+
+
+_Stats = Callable[[], Mapping[str, int]]
+_pools: list[tuple[str, "weakref.WeakMethod[_Stats]", dict[str, int]]] = []
+
+
+def watch_pool(name: str, stats: _Stats) -> None:
+    """Show a pool for as long as it lives: `stats` is its method that answers psycopg's numbers of it."""
+    label = name.rpartition(" ")[2].replace("indexing-worker", "worker")
+    with _telling:
+        _pools[:] = [watched for watched in _pools if watched[1]() is not None]
+        _pools.append((_known(label, _POOLS), weakref.WeakMethod(stats), {}))
+
+
+def _look_at_pools() -> None:
+    sizes: dict[str, list[int]] = {label: [0, 0, 0, 0] for label in _POOLS}
+    for label, reference, told in _pools:
+        if (stats := reference()) is None:
+            continue
+        now = stats()
+        places = sizes.setdefault(label, [0, 0, 0, 0])
+        for place, name in enumerate(("pool_size", "pool_available", "pool_max", "requests_waiting")):
+            places[place] += now.get(name, 0)
+        for name, counter in _pool_counters.items():
+            grown = now.get(name, 0) - told.get(name, 0)
+            counter.labels(label).inc(max(grown, 0) / (1000 if name == "requests_wait_ms" else 1))
+            told[name] = now.get(name, 0)
+    for label, (size, idle, most, waiting) in sizes.items():
+        _pool_connections.labels(label, "idle").set(idle)
+        _pool_connections.labels(label, "used").set(max(size - idle, 0))
+        _pool_most.labels(label).set(most)
+        _pool_waiting.labels(label).set(waiting)

@@ -108,6 +108,10 @@ class Settings(BaseSettings):
         9091, ge=0, le=65535, description="Health and metrics of `worker run`; 0: any free port."
     )
 
+    worker_metrics_seconds: float = Field(
+        10, ge=0.1, le=300, description="The whole queue is counted for metrics this often, by one process for all."
+    )
+
     # Indexing
     worker_extractors: int = Field(2, ge=1, le=64, description="Parsing processes of an index job.")
     worker_max_file_bytes: int = Field(

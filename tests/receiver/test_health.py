@@ -78,9 +78,9 @@ def test_metrics_parse_and_count(receiver: httpx.Client, sender: Sender) -> None
     assert after[mismatch] == before[mismatch] + 1
     assert ("indexing_worker_deliveries_total", frozenset({("event", "other"), ("outcome", "ignored")})) in after
     for job_type in ("full_index", "incremental_update", "validate"):
-        assert ("indexing_worker_queue_oldest_seconds", frozenset({("job_type", job_type)})) in before
         for status in ("queued", "in_progress"):
             labels = frozenset({("job_type", job_type), ("status", status)})
+            assert ("indexing_worker_queue_oldest_seconds", labels) in before
             assert ("indexing_worker_queue_jobs", labels) in before
     assert any(name == "indexing_worker_build_info" for name, _ in after)
     assert after["indexing_worker_database_up", frozenset()] == 1

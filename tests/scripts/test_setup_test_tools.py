@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parents[2] / "scripts/setup-test-tools"
-SENTENCE = "install them (Debian, Ubuntu: apt-get install pgbouncer universal-ctags tini)\n"
+SENTENCE = "install them (Debian, Ubuntu: apt-get install pgbouncer prometheus universal-ctags tini)\n"
 # Stands for root: runs what it is given, with the guard where the test can look at it.
 SUDO = """#!/bin/sh
 [ "$2" = true ] && exit {may}
@@ -23,7 +23,7 @@ case "$*" in
         [ -e {lists} ] || exit 100
         {policy} pgbouncer start
         echo "policy $?" >>{record}
-        for tool in {pgbouncer} {ctags} {tini}; do touch $tool && chmod +x $tool; done ;;
+        for tool in {pgbouncer} {promtool} {ctags} {tini}; do touch $tool && chmod +x $tool; done ;;
 esac
 echo noise
 echo noise >&2
@@ -32,13 +32,13 @@ echo noise >&2
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Path:
-    """A Debian without either program, used by somebody whose sudo asks no password; the folder that is its PATH."""
+    """A Debian without any of them, used by somebody whose sudo asks no password; the folder that is its PATH."""
     tools = tmp_path / "bin"
     tools.mkdir()
     for name in ("bash", "chmod", "rm", "sed", "sh", "touch"):
         (tools / name).symlink_to(str(shutil.which(name)))
     places = {name: tmp_path / name for name in ("policy", "lists", "record")}
-    places |= {name: tools / name for name in ("pgbouncer", "ctags", "tini")}
+    places |= {name: tools / name for name in ("pgbouncer", "promtool", "ctags", "tini")}
     program(tools / "id", "#!/bin/sh\necho 1000\n")
     program(tools / "sudo", SUDO.format(may=0, **places))
     program(tools / "apt-get", APT_GET.format(**places))
@@ -62,7 +62,7 @@ def test_it_installs_silently_once_and_starts_nothing(machine: Path, tmp_path: P
     assert run(machine) == ""
     first, second, policy = (tmp_path / "record").read_text().splitlines()
     assert first == second
-    assert "--no-install-recommends pgbouncer universal-ctags tini" in first
+    assert "--no-install-recommends pgbouncer prometheus universal-ctags tini" in first
     assert policy == "policy 101"
     assert not (tmp_path / "policy").exists()
     assert run(machine) == ""
@@ -73,7 +73,8 @@ def test_only_what_is_missing_is_installed(machine: Path, tmp_path: Path) -> Non
     """A program that is there already stays as it is."""
     program(machine / "pgbouncer", "#!/bin/sh\n")
     assert run(machine) == ""
-    assert (tmp_path / "record").read_text().splitlines()[0].endswith("--no-install-recommends universal-ctags tini")
+    first = (tmp_path / "record").read_text().splitlines()[0]
+    assert first.endswith("--no-install-recommends prometheus universal-ctags tini")
 
 
 def test_a_policy_of_the_machines_own_stays(machine: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from worker.cli import (
     acting,
     demo,
     documents,
+    draining,
     indexing,
     jobs,
     keys,
@@ -62,7 +63,20 @@ def _options(
     """From a git push to searchable code in your own Postgres."""
 
 
-for module in (processes, indexing, jobs, acting, lanes, standing, searching, symbols, relations, documents, demo):
+for module in (
+    processes,
+    indexing,
+    jobs,
+    acting,
+    lanes,
+    draining,
+    standing,
+    searching,
+    symbols,
+    relations,
+    documents,
+    demo,
+):
     module.add_commands(app)
 repositories.add_commands(repo)
 app.add_typer(repo)

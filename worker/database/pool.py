@@ -6,6 +6,7 @@ import psycopg
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
+from worker import metrics
 from worker.database.connect import arguments
 from worker.database.patience import PATIENCE_SECONDS, AsyncConnection, patient
 
@@ -25,7 +26,7 @@ def make_pool(url: str, *, size: int, name: str, patience: float = PATIENCE_SECO
         assert isinstance(connection, AsyncConnection)
         connection.patience = patience
 
-    return AsyncConnectionPool[Connection](
+    pool = AsyncConnectionPool[Connection](
         url,
         connection_class=AsyncConnection,
         kwargs=arguments(name, timeout=5) | {"row_factory": dict_row},
@@ -40,6 +41,8 @@ def make_pool(url: str, *, size: int, name: str, patience: float = PATIENCE_SECO
         # Short, so that the pauses between attempts never grow long: the next one who asks tries anew.
         reconnect_timeout=5,
     )
+    metrics.watch_pool(name, pool.get_stats)
+    return pool
 
 
 async def _try(connection: Connection) -> None:

@@ -45,6 +45,8 @@ class FetchLimits:
 class Download:
     """What has been fetched of one commit, into the bare repository `git_dir`; `fetched` counts the bytes of all packs.
 
+    `was_kept`: an earlier job's objects were there.
+
     Each method raises what `fetch_commit` raises.
     """
 
@@ -57,6 +59,7 @@ class Download:
         on_bytes: Callable[[int], None] | None = None,
     ) -> None:
         self.git_dir = git_dir
+        self.was_kept = next(git_dir.glob("objects/pack/*.pack"), None) is not None
         self.fetched = 0
         self.is_whole = False
         self._url = url

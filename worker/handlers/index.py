@@ -66,7 +66,7 @@ def index(context: JobContext, payload: IndexPayload) -> Mapping[str, Any]:
         with run.phase("link"):
             edges = link(run, target, plan, stored)
         with run.phase("publish"):
-            return publish(run, target, plan, stored, edges, download.fetched)
+            return publish(run, target, plan, stored, edges, download)
 
 
 def _resolve(run: Run, payload: IndexPayload) -> Target:

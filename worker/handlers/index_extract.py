@@ -42,7 +42,7 @@ def extract_and_store(run: Run, target: Target, plan: Plan) -> Stored:
         if storing is not None:
             ids |= storing.result()
     run.context.log.info("extracted", **counts, reused=len(wanted) - len(missing))
-    return Stored(ids, counts["parsed"], counts["symbols"], counts["references"])
+    return Stored(ids, len(wanted) - len(missing), counts["parsed"], counts["symbols"], counts["references"])
 
 
 def _unread(key: BlobKey, path: str, plan: Plan) -> NewBlob:

@@ -8,6 +8,7 @@ from worker.catalog.edges import EdgeChanges, write_edges
 from worker.catalog.files import totals
 from worker.catalog.publish import PublishedFile, advance, bill_blobs, pin, write_paths
 from worker.errors import LeaseLost
+from worker.git.download import Download
 from worker.handlers.index_run import Plan, Run, Stored, Target
 from worker.indexing.classify import Skip
 from worker.indexing.languages import PARSER_VERSION
@@ -16,7 +17,9 @@ from worker.queue.finish import complete_in_transaction
 from worker.usage.tokens import record_tokens
 
 
-def publish(run: Run, target: Target, plan: Plan, stored: Stored, edges: EdgeChanges, fetched: int) -> dict[str, Any]:
+def publish(
+    run: Run, target: Target, plan: Plan, stored: Stored, edges: EdgeChanges, download: Download
+) -> dict[str, Any]:
     """One transaction, guarded by the lease token: paths, commit, usage, deliveries and the job's completion."""
     changes, connection, job = plan.changes, run.connection, run.context.job
     files = {
@@ -40,7 +43,9 @@ def publish(run: Run, target: Target, plan: Plan, stored: Stored, edges: EdgeCha
             "symbols_parsed": stored.symbols,
             "references_parsed": stored.references,
             "tokens_billed": tokens,
-            "bytes_fetched": fetched,
+            "contents_kept": stored.kept,
+            "bytes_fetched": download.fetched,
+            "git_kept": download.was_kept,
         }
         result = _result(run, target, facts)
         complete_in_transaction(connection, job, result)

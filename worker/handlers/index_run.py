@@ -86,9 +86,10 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Blob ids for every content the changes need, and what had to be parsed for them."""
+    """Blob ids for every content the changes need, how many were `kept` from before, and what had to be parsed."""
 
     ids: Mapping[BlobKey, int]
+    kept: int
     parsed: int
     symbols: int
     references: int

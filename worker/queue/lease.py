@@ -33,12 +33,16 @@ class Renewal:
     held: frozenset[int] = frozenset()
     cancel: frozenset[int] = frozenset()
     released: frozenset[int] = frozenset()
+    drain: bool = False
+    """Somebody asked this worker to drain."""
 
 
 _REGISTER = """
 insert into public.workers (id, hostname, pid, version, machine, slots, job_types)
 values (%s, %s, %s, %s, %s, %s, %s)"""
-_RENEW = "select queue.renew(%s, %s, %s) as renewal"
+_RENEW = """
+select queue.renew(%(worker)s, %(tokens)s, %(lease)s) as renewal,
+       exists (select from public.workers where id = %(worker)s and drain_requested_at is not null) as drain"""
 _MARK = "update public.workers set state = %s where id = %s"
 
 
@@ -60,7 +64,8 @@ def register(connection: Connection, worker: WorkerIdentity) -> None:
 
 def renew(connection: Connection, worker_id: UUID, tokens: Collection[int], lease_seconds: float) -> Renewal:
     """Say that the worker lives and which lease tokens it holds."""
-    row = connection.execute(_RENEW, (worker_id, list(tokens), timedelta(seconds=lease_seconds))).fetchone()
+    facts = {"worker": worker_id, "tokens": list(tokens), "lease": timedelta(seconds=lease_seconds)}
+    row = connection.execute(_RENEW, facts).fetchone()
     assert row is not None
     answer = row["renewal"]
     return Renewal(
@@ -68,6 +73,7 @@ def renew(connection: Connection, worker_id: UUID, tokens: Collection[int], leas
         held=frozenset(answer.get("held", ())),
         cancel=frozenset(answer.get("cancel", ())),
         released=frozenset(answer.get("released", ())),
+        drain=row["drain"],
     )
 
 

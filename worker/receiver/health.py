@@ -38,7 +38,7 @@ class Health:
             metrics.database_silent()
             return None
         metrics.database_answered(snapshot.seconds)
-        metrics.queue_depth((row.job_type, row.status, row.jobs, row.oldest_seconds) for row in snapshot.depths)
+        metrics.queue_gauges(**snapshot.gauges.for_metrics())
         return snapshot
 
 

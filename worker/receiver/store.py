@@ -14,7 +14,7 @@ from psycopg.errors import ForeignKeyViolation, ReadOnlySqlTransaction
 from psycopg_pool import AsyncConnectionPool
 
 from worker.errors import DatabaseUnavailable, NotFound, WorkerError
-from worker.queue.depth import Depth, depth
+from worker.queue.depth import Depth, Gauges, gauges
 from worker.queue.enqueue import Delivered, NewDelivery
 from worker.queue.wake import call
 from worker.receiver.changes import deliver_with_change
@@ -52,10 +52,15 @@ class RepositoryChanged(WorkerError):
 class Snapshot:
     """The queue at one moment, and how long Postgres took to tell."""
 
-    depths: list[Depth]
+    gauges: Gauges
     workers: int
     seconds: float
     at: datetime
+
+    @property
+    def depths(self) -> list[Depth]:
+        """Queued and running jobs by type."""
+        return self.gauges.depth
 
 
 class Store:
@@ -129,10 +134,10 @@ class Store:
         async def look(connection: Connection) -> Snapshot:
             await connection.execute("select 1")
             seconds = time.perf_counter() - started
-            depths = await depth(connection)
+            found = await gauges(connection, window=1)
             workers = await (await connection.execute(_WORKERS)).fetchone()
             assert workers is not None
-            return Snapshot(depths, workers["running"], seconds, workers["now"])
+            return Snapshot(found, workers["running"], seconds, workers["now"])
 
         return await self._in_transaction(look)
 

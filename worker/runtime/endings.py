@@ -96,5 +96,8 @@ def _count_work(job: Job, result: Mapping[str, Any]) -> None:
     """Metrics of published work, from the result that was committed with it."""
     metrics.tokens_billed(result.get("tokens_billed", 0))
     metrics.bytes_fetched(result.get("bytes_fetched", 0))
+    if not result.get("unchanged") and "git_kept" in result:
+        metrics.cache_looked_up("git", hits=int(result["git_kept"]), misses=int(not result["git_kept"]))
+        metrics.cache_looked_up("contents", hits=result["contents_kept"], misses=result["files_parsed"])
     for phase, seconds in result.get("seconds", {}).items():
         metrics.phase_ended(job.job_type, phase, seconds)

@@ -16,6 +16,7 @@ import psycopg
 
 from worker import __version__
 from worker.logging import get_logger
+from worker.metrics import fenced as count_fence
 from worker.metrics import lease_renewed
 from worker.queue import lease
 from worker.runtime.attempt import Stop
@@ -35,14 +36,18 @@ class Heartbeat(threading.Thread):
         every_seconds: float,
         slots: int,
         job_types: Sequence[str],
+        on_drain: Callable[[], object],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`on_drain` is called once, from this thread, when somebody asks the worker to drain."""
         super().__init__(name="heartbeat", daemon=True)
         self._connect = connect
         self._lease_seconds = lease_seconds
         self._every_seconds = every_seconds
         self._slots = slots
         self._job_types = job_types
+        self._on_drain = on_drain
+        self._was_asked_to_drain = False
         self._clock = clock
         self._lock = threading.Lock()
         self._held: dict[int, StopAttempt] = {}
@@ -179,6 +184,9 @@ class Heartbeat(threading.Thread):
                 stop(Stop.CANCEL)
             elif token not in renewal.held and token in self._held:
                 stop(Stop.LOST)
+        if renewal.drain and not self._was_asked_to_drain:
+            self._was_asked_to_drain = True
+            self._on_drain()
 
     def _fence(self, reason: str) -> None:
         """Kill all children, from this thread: the loop may be what hangs."""
@@ -188,6 +196,7 @@ class Heartbeat(threading.Thread):
             fenced, self._worker_id = self._worker_id, None
             self._fenced_ids.append(fenced)
             held = dict(self._held)
+        count_fence()
         get_logger().error("worker fences itself", reason=reason, worker=str(fenced), jobs=len(held))
         for stop in held.values():
             stop(Stop.LOST)

@@ -1,6 +1,7 @@
 """What somebody must do now and then, without a leader: rescue, schedules, mending, sealing, pruning; and gauges."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
@@ -15,7 +16,7 @@ from worker.catalog.collect import collect
 from worker.indexing.languages import PARSER_VERSION
 from worker.job import INCREMENTAL_UPDATE
 from worker.logging import get_logger
-from worker.queue.depth import depth
+from worker.queue.depth import gauges
 from worker.queue.maintenance import complain, may_rescue, take_due
 from worker.queue.mend import mend
 from worker.queue.prune import forget_workers, prune
@@ -29,7 +30,6 @@ from worker.settings import Settings
 Connection = psycopg.AsyncConnection[dict[str, Any]]
 Pool = AsyncConnectionPool[Connection]
 SECONDS_BETWEEN_LOOKS = 2.0
-SECONDS_BETWEEN_GAUGES = 10.0
 
 
 class Maintenance:
@@ -172,10 +172,16 @@ class Maintenance:
             self._on_ready(INCREMENTAL_UPDATE)
 
     async def _keep_gauges(self) -> None:
+        """One process counts for all in each window; this one reads what came of it."""
+        window = self._settings.worker_metrics_seconds
         while True:
             try:
                 async with self._pool.connection() as connection:
-                    metrics.queue_depth(await depth(connection))
+                    asked_at = time.monotonic()
+                    await connection.execute("select 1")
+                    metrics.database_answered(time.monotonic() - asked_at)
+                    metrics.queue_gauges(**(await gauges(connection, window=window)).for_metrics())
             except (psycopg.Error, PoolTimeout) as failure:
-                get_logger().debug("cannot read the queue's depth", reason=str(failure))
-            await asyncio.sleep(SECONDS_BETWEEN_GAUGES)
+                metrics.database_silent()
+                get_logger().debug("cannot count the queue", reason=str(failure))
+            await asyncio.sleep(window)

@@ -140,4 +140,4 @@ class Slots:
         asyncio.get_running_loop().run_in_executor(None, attempt.stop, Stop.LOST)
 
     def _show(self) -> None:
-        metrics.slots(running=len(self.running), free=self.free)
+        metrics.slots("child", running=len(self.running), free=self.free)

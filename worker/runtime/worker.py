@@ -57,6 +57,7 @@ class Worker:
             every_seconds=settings.worker_heartbeat_seconds,
             slots=settings.worker_slots,
             job_types=types,
+            on_drain=self._asked_to_drain,
         )
         patience = settings.worker_lease_seconds / 2
         size = settings.database_pool_size
@@ -81,6 +82,7 @@ class Worker:
             settings, self.pool, self._completions, self.heartbeat, logs=self.logs, endings=endings,
             on_room=lambda: self.wake.now("light"),
         )  # fmt: skip
+        self._loop: asyncio.AbstractEventLoop | None = None
         self.draining = asyncio.Event()
         self._at_once = asyncio.Event()
         self._passed_on_at = 0.0
@@ -88,6 +90,7 @@ class Worker:
 
     async def run(self, *, until_idle: bool = False) -> None:
         """Work until a signal ends it, or with `until_idle` until the queue holds nothing to do."""
+        self._loop = asyncio.get_running_loop()
         tree.become_subreaper()
         self._listen_to_signals()
         if self._child_types:
@@ -272,6 +275,16 @@ class Worker:
         self.wake.now()
         self.heartbeat.drain()
 
+    def _asked_to_drain(self) -> None:
+        """By `worker drain`; called from the heartbeat's thread. A drain that goes on already is not hurried."""
+
+        def begin() -> None:
+            if not self.draining.is_set():
+                self.drain("worker drain")
+
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(begin)
+
     async def _drain(self) -> None:
         """Until nothing runs, the deadline, or the second signal; what runs then is handed back."""
         self.inline.release_waiting()
@@ -302,6 +315,9 @@ class Worker:
         while True:
             await asyncio.sleep(0.5)
             metrics.renewal_age(self.heartbeat.renewal_age)
+            metrics.slots("child", running=len(self.slots.running), free=self.slots.free)
+            light = len(self.inline.held)
+            metrics.slots("light", running=light, free=self.settings.worker_inline_slots - light)
             await asyncio.to_thread(self.heartbeat.check)
 
 
