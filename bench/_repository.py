@@ -92,6 +92,7 @@ def make_repository(folder: Path, *, files: int, commits: int = 20, seed: int = 
     maker, dice = Maker(seed), random.Random(seed)
     paths: list[str] = []
     by_ending: dict[str, list[str]] = {"py": [], "ts": [], "md": []}
+    folder.mkdir(exist_ok=True)
     git_dir = folder / "generated.git"
     subprocess.run(["git", "init", "-q", "--bare", "-b", "main", git_dir], check=True)
     importer = subprocess.Popen(["git", "fast-import", "--quiet"], cwd=git_dir, stdin=subprocess.PIPE)

@@ -11,7 +11,7 @@ import hashlib
 from worker.indexing import keywords
 from worker.indexing.classify import Skip, classify_content
 from worker.indexing.definitions import definitions
-from worker.indexing.grammars import ParsingStopped, grammar_of, parse
+from worker.indexing.grammars import ParsingStopped, by_purpose, grammar_of, parse
 from worker.indexing.imports import imports
 from worker.indexing.languages import Language, language_of_script
 from worker.indexing.markup import LANGUAGES as MARKUP
@@ -68,9 +68,10 @@ def _records(task: Task, text: str) -> Records:
         return (), (), (), NOT_PARSED
     if lang in keywords.LANGUAGES:
         matches = keywords.by_keyword(task.content, lang, matches)
-    defined = definitions(task.content, lang, matches)
-    used = references(task.content, lang, matches, defined.name_starts)
-    brought_in = imports(task.content, lang, matches)
+    found = by_purpose(grammar, matches)
+    defined = definitions(task.content, lang, found.definitions)
+    used = references(task.content, lang, found.references, defined.name_starts)
+    brought_in = imports(task.content, lang, found.imports)
     return defined.symbols, used.references, brought_in, _left_out(defined.left_out, used.left_out)
 
 

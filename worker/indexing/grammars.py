@@ -9,6 +9,7 @@ begin with a capital letter.
 No text predicates: they need Python calls and the text of a tree that was parsed from a callable, which is not kept.
 """
 
+import re
 import time
 from dataclasses import dataclass
 from functools import cache
@@ -25,6 +26,8 @@ PARSE_SECONDS = 1.0
 # for its right side, and a query's time grow with their square.
 MAX_DEPTH = 500
 Matches = list[tuple[int, dict[str, list[tree_sitter.Node]]]]
+"""The number of a match's pattern, and the nodes it captured by name."""
+_CAPTURE = re.compile(rb"@(name|reference|import)\b")
 
 # Package, function that gives the grammar, query files.
 _SOURCES: dict[Language, tuple[str, str, tuple[str, ...]]] = {
@@ -63,10 +66,20 @@ class ParsingStopped(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Grammar:
-    """A parser and the compiled query of one language."""
+    """A parser and the compiled query of one language; for each of the query's patterns what its matches tell of."""
 
     parser: tree_sitter.Parser
     query: tree_sitter.Query
+    tells: tuple[frozenset[bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The matches in a file by what they tell of; one may tell of two things."""
+
+    definitions: Matches
+    references: Matches
+    imports: Matches
 
 
 @cache
@@ -78,7 +91,26 @@ def grammar_of(lang: Language) -> Grammar | None:
     language = tree_sitter.Language(getattr(import_module(package), function)())
     folder = Path(__file__).with_name("queries")
     source = "\n".join((folder / f"{name}.scm").read_text() for name in queries)
-    return Grammar(tree_sitter.Parser(language), tree_sitter.Query(language, source))
+    query = tree_sitter.Query(language, source)
+    return Grammar(tree_sitter.Parser(language), query, _tells(query, source.encode()))
+
+
+def _tells(query: tree_sitter.Query, source: bytes) -> tuple[frozenset[bytes], ...]:
+    places = [
+        (query.start_byte_for_pattern(number), query.end_byte_for_pattern(number))
+        for number in range(query.pattern_count)
+    ]
+    return tuple(frozenset(_CAPTURE.findall(source, start, end)) for start, end in places)
+
+
+def by_purpose(grammar: Grammar, matches: Matches) -> Found:
+    """Sort the matches out once: most are uses of names, which definitions and imports need not look at."""
+    found: dict[bytes, Matches] = {b"name": [], b"reference": [], b"import": []}
+    into = [tuple(found[purpose] for purpose in purposes) for purposes in grammar.tells]
+    for match in matches:
+        for some in into[match[0]]:
+            some.append(match)
+    return Found(found[b"name"], found[b"reference"], found[b"import"])
 
 
 def parse(grammar: Grammar, source: bytes, *, seconds: float = PARSE_SECONDS) -> Matches:

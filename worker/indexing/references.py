@@ -40,6 +40,7 @@ _BUILT_IN: dict[Language, frozenset[bytes]] = {
 
 # What C++ and C# write like calls.
 _NO_CALLS = frozenset(b"static_cast dynamic_cast const_cast reinterpret_cast nameof defined".split())
+_REQUIRE = frozenset([b"require"])
 
 
 class References(NamedTuple):
@@ -53,27 +54,28 @@ def references(source: bytes, lang: Language, matches: Matches, name_starts: Con
     """Group the uses by name; type parameters (T) and definitions' own names, at `name_starts`, are none."""
     built_in = _BUILT_IN.get(lang, frozenset())
     lines: dict[tuple[ReferenceKind, bytes], set[int]] = {}
+    no_calls = _REQUIRE if lang in _ECMASCRIPT else _NO_CALLS
     too_long = 0
     for start, (weight, kind, node) in _strongest(matches).items():
         name = source[start : node.end_byte]
-        if node.type == "alias":
-            name = name.rpartition(b".")[2]  # Elixir's modules are named with their parents
-        if start in name_starts or (weight == 0 and not _is_capitalised(name)):
+        if lang is Language.ELIXIR and node.type == "alias":
+            name = name.rpartition(b".")[2]  # modules are named with their parents
+        if start in name_starts or (weight == 0 and not name.lstrip(b"_")[:1].isupper()):
             continue
-        if name == b"require" and lang in _ECMASCRIPT:
-            continue
-        if kind is ReferenceKind.CALL and name in _NO_CALLS:
-            continue
-        if kind is ReferenceKind.USE and (len(name) == 1 or name in built_in):
+        if kind is ReferenceKind.CALL:
+            if name in no_calls:
+                continue
+        elif kind is ReferenceKind.USE and (len(name) == 1 or name in built_in):
             continue
         if len(name) > MAX_NAME_BYTES:
             too_long += 1
             continue
-        key = (kind, name)
-        if key in lines:
-            lines[key].add(node.start_point.row + 1)
+        line = node.start_point.row + 1
+        known = lines.get((kind, name))
+        if known is None:
+            lines[kind, name] = {line}
         else:
-            lines[key] = {node.start_point.row + 1}
+            known.add(line)
     kept = sorted(lines)[:MAX_NAMES]
     found = tuple(Reference(key[0], key[1].decode("utf-8", "replace"), tuple(sorted(lines[key]))) for key in kept)
     return References(found, too_long + len(lines) - len(kept))
@@ -83,14 +85,12 @@ def _strongest(matches: Matches) -> dict[int, _Use]:
     by_start: dict[int, _Use] = {}
     for _, captures in matches:
         for capture, nodes in captures.items():
-            if capture in _USES:
-                weight, kind = _USES[capture]
-                node = nodes[0]
-                start = node.start_byte
-                if start not in by_start or weight > by_start[start][0]:
-                    by_start[start] = (weight, kind, node)
+            use = _USES.get(capture)
+            if use is None:
+                continue
+            node = nodes[0]
+            start = node.start_byte
+            before = by_start.get(start)
+            if before is None or use[0] > before[0]:
+                by_start[start] = (use[0], use[1], node)
     return by_start
-
-
-def _is_capitalised(name: bytes) -> bool:
-    return name.lstrip(b"_")[:1].isupper()

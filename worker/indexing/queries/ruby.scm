@@ -9,14 +9,11 @@
 (assignment left: (left_assignment_list (constant) @name)) @definition.constant
 (operator_assignment left: (constant) @name) @definition.constant
 (call !receiver method: (identifier) @keyword
-  arguments: (argument_list (simple_symbol) @name)) @definition.keyword
-(call !receiver method: (identifier) @keyword
-  arguments: (argument_list (string (string_content) @name))) @definition.keyword
+  arguments: (argument_list [(simple_symbol) @name (string (string_content) @name)])) @definition.keyword
 (assignment left: [(constant) (scope_resolution)] @name
   right: (call receiver: (constant) @keyword method: (identifier))) @definition.keyword
 
-(call method: (identifier) @reference.call)
-(call method: (constant) @reference.call)
+(call method: [(identifier) (constant)] @reference.call)
 (call !receiver method: (identifier) @keyword.implements
   arguments: (argument_list [(constant) @reference.implementation
                              (scope_resolution name: (constant) @reference.implementation)]))
