@@ -21,6 +21,9 @@ from worker.errors import SettingsError
 LOCAL_USER_ID = UUID("00000000-0000-4000-8000-000000000001")
 """The tenant of a laptop: with the embedded Postgres everything belongs to this user."""
 
+LEAST_SECRET = 16
+GITHUB_HOST = "github.com"
+
 
 class Settings(BaseSettings):
     """Every setting of the program. Field names are the variables' names in lower case."""
@@ -145,6 +148,10 @@ class Settings(BaseSettings):
         None, description="Id of a GitHub App; repositories registered with `--installation` are read by its tokens."
     )
     worker_github_app_key: SecretStr | None = Field(None, description="The app's private key, PEM.")
+    worker_github_app_secret: SecretStr | None = Field(
+        None,
+        description="Webhook secret of the GitHub App, for POST /webhooks/github; `new,old` while it is being changed.",
+    )
     worker_github_api_url: str = Field(
         "https://api.github.com", description="GitHub's API; https://host/api/v3 for a GitHub of your own."
     )
@@ -216,9 +223,25 @@ class Settings(BaseSettings):
             )
         if (self.worker_github_app_id is None) != (self.worker_github_app_key is None):
             problems.append("WORKER_GITHUB_APP_ID: is of use only together with WORKER_GITHUB_APP_KEY")
+        if any(len(secret) < LEAST_SECRET for secret in self.github_app_secrets) or len(self.github_app_secrets) > 2:
+            problems.append(
+                f"WORKER_GITHUB_APP_SECRET: one secret of at least {LEAST_SECRET} characters, or two with a comma"
+            )
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+    @property
+    def github_host(self) -> str:
+        """The host of the repositories behind GitHub's API: a GitHub of your own has its API at https://host/api/v3."""
+        api = urlsplit(self.worker_github_api_url)
+        return GITHUB_HOST if api.netloc == f"api.{GITHUB_HOST}" else api.netloc.lower()
+
+    @property
+    def github_app_secrets(self) -> list[str]:
+        """The accepted secrets of the GitHub App's webhook, newest first."""
+        given = self.worker_github_app_secret
+        return [part.strip() for part in given.get_secret_value().split(",")] if given else []
 
     @property
     def connections_needed(self) -> int:
@@ -260,7 +283,12 @@ class Settings(BaseSettings):
     def for_children(self) -> "Settings":
         """These settings without what only the worker itself needs: git tokens reach a child each by itself."""
         return self.model_copy(
-            update={"worker_git_token": None, "worker_github_app_key": None, "worker_github_app_id": None}
+            update={
+                "worker_git_token": None,
+                "worker_github_app_key": None,
+                "worker_github_app_id": None,
+                "worker_github_app_secret": None,
+            }
         )
 
     def secrets(self) -> list[str]:
@@ -269,6 +297,7 @@ class Settings(BaseSettings):
         for url in (self.database_url, self.database_listen_url):
             if url is not None:
                 found.append(urlsplit(url.get_secret_value()).password or "")
+        found += self.github_app_secrets
         if self.worker_master_keys is not None:
             found += [pair.partition("=")[2] for pair in self.worker_master_keys.get_secret_value().split(",")]
         return [secret for secret in found if len(secret) >= 6]

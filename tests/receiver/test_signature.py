@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from worker.credentials.master_keys import MasterKey, MasterKeys, load_master_keys
 from worker.errors import MasterKeyError
-from worker.receiver.signature import fingerprint, sign, verify, webhook_secret
+from worker.receiver.signature import MOST_ACCEPTED, fingerprint, sign, verify, webhook_secret
 from worker.settings import Settings
 
 REPOSITORY = UUID("00000000-0000-4000-8000-00000000abcd")
@@ -149,3 +149,17 @@ def test_a_server_without_keys_is_told_how_to_make_one(tmp_path: Path) -> None:
         load_master_keys(settings)
     assert "openssl rand" in str(caught.value.hint)
     assert not (tmp_path / "master.key").exists()
+
+
+@pytest.mark.parametrize("accepted", [[], ["a" * 64], ["a" * 64, "b" * 64]])
+def test_a_refusal_costs_the_same_whatever_is_accepted(accepted: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unknown repository, one secret, two during a rotation: the body is hashed as often, so nothing can be timed."""
+    hashed: list[bytes] = []
+
+    def counted(body: bytes, secret: str) -> str:
+        hashed.append(body)
+        return sign(body, secret)
+
+    monkeypatch.setattr("worker.receiver.signature.sign", counted)
+    assert not verify(b"body", sign(b"body", "c" * 64), accepted)
+    assert hashed == [b"body"] * MOST_ACCEPTED

@@ -19,11 +19,10 @@ from worker.credentials.master_keys import load_master_keys
 from worker.credentials.user_keys import GITHUB, open_user_key
 from worker.errors import WorkerError
 from worker.job import GitToken, Job
-from worker.settings import LOCAL_USER_ID, Settings
+from worker.settings import GITHUB_HOST, LOCAL_USER_ID, Settings
 
 Pool = AsyncConnectionPool[psycopg.AsyncConnection[dict[str, Any]]]
 
-GITHUB_HOST = "github.com"
 _REPOSITORY = re.compile(r"/[^/]+/([^/]+?)(?:\.git)?")
 
 _READ = """
@@ -68,18 +67,12 @@ class GitTokens:
         if host == GITHUB_HOST and row["api_key"] is not None:
             return GitToken(host, open_user_key(row["api_key"], load_master_keys(self._settings), user_id, GITHUB))
         name = _REPOSITORY.fullmatch(path)
-        if host == self._github_host and self._apps and name and (row["installation"] or "").isdecimal():
+        if host == self._settings.github_host and self._apps and name and (row["installation"] or "").isdecimal():
             return GitToken(host, await self._apps.token(int(row["installation"]), name[1]))
         settings = self._settings
         if settings.worker_git_token and host == settings.worker_git_token_host.lower() and user_id == self._operator:
             return GitToken(host, settings.worker_git_token.get_secret_value())
         return None
-
-    @property
-    def _github_host(self) -> str:
-        """The host of the app's repositories: a GitHub of your own has its API at https://host/api/v3."""
-        api = urlsplit(self._settings.worker_github_api_url)
-        return GITHUB_HOST if api.netloc == f"api.{GITHUB_HOST}" else api.netloc.lower()
 
     @property
     def _operator(self) -> UUID | None:

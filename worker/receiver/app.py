@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
 from uuid import UUID
 
 from starlette.applications import Starlette
@@ -18,6 +19,8 @@ from worker.errors import DatabaseUnavailable
 from worker.logging import get_logger
 from worker.queue.wake import Caller
 from worker.receiver.access_log import AccessLog
+from worker.receiver.app_hook import AppHook
+from worker.receiver.app_store import linking
 from worker.receiver.body import BodyReader, BodyTooLarge, Overloaded
 from worker.receiver.deadline import within
 from worker.receiver.health import Health, report
@@ -31,6 +34,8 @@ PATIENCE_SECONDS = 1.7
 _POSTGRES_SECONDS = 1.5  # less, so that pool and server mostly give up first, and tidily
 
 _RETRY_AFTER = {"Retry-After": "5"}
+
+Receiver = Callable[[Post], Coroutine[Any, Any, Answer]]
 
 
 def make_app(settings: Settings, database_url: str, keys: MasterKeys) -> Starlette:
@@ -55,6 +60,13 @@ def make_app(settings: Settings, database_url: str, keys: MasterKeys) -> Starlet
         ),
         Health(looks, seconds=PATIENCE_SECONDS),
         BodyReader(settings.worker_max_body_bytes),
+        AppHook(
+            posts,
+            settings.github_app_secrets,
+            linking(settings),
+            supersede=settings.worker_cancel_superseded,
+            on_job=caller.announce,
+        ),
     )
 
     @contextlib.asynccontextmanager
@@ -67,6 +79,7 @@ def make_app(settings: Settings, database_url: str, keys: MasterKeys) -> Starlet
 
     return Starlette(
         routes=[
+            Route("/webhooks/github", routes.app_webhook, methods=["POST"]),
             Route("/webhooks/github/{repository_id}", routes.webhook, methods=["POST"]),
             Route("/health", routes.health),
             Route("/health/live", routes.live),
@@ -80,21 +93,28 @@ def make_app(settings: Settings, database_url: str, keys: MasterKeys) -> Starlet
 class Routes:
     """One method an address."""
 
-    def __init__(self, webhook: Webhook, health: Health, bodies: BodyReader) -> None:
-        self._webhook, self._health, self._bodies = webhook, health, bodies
+    def __init__(self, webhook: Webhook, health: Health, bodies: BodyReader, app_hook: AppHook) -> None:
+        self._webhook, self._health, self._bodies, self._app_hook = webhook, health, bodies, app_hook
 
     async def webhook(self, request: Request) -> Response:
         """Take a delivery: 202 means that it and its job are committed."""
-        answer = await self._answer(request)
+        return await self._respond(request, self._webhook.receive)
+
+    async def app_webhook(self, request: Request) -> Response:
+        """Take a delivery to the GitHub App."""
+        return await self._respond(request, self._app_hook.receive)
+
+    async def _respond(self, request: Request, receive: Receiver) -> Response:
+        answer = await self._answer(request, receive)
         metrics.delivery(request.headers.get("x-github-event"), answer.outcome)
         headers = _RETRY_AFTER if answer.status == 503 else None
         return JSONResponse(answer.content, answer.status, headers)
 
-    async def _answer(self, request: Request) -> Answer:
+    async def _answer(self, request: Request, receive: Receiver) -> Answer:
         try:
             body = await self._bodies.read(request)
             post = Post(_repository_id(request), request.headers, body)
-            return await within(PATIENCE_SECONDS, self._webhook.receive(post))
+            return await within(PATIENCE_SECONDS, receive(post))
         except BodyTooLarge:
             return Answer(413, {"status": "too_large", "reason": "The body is over the limit."}, "too_large")
         except (TimeoutError, ClientDisconnect):
@@ -123,7 +143,7 @@ class Routes:
 
 
 def _repository_id(request: Request) -> UUID | None:
-    text: str = request.path_params["repository_id"]
+    text: str = request.path_params.get("repository_id", "")
     with contextlib.suppress(ValueError):
         repository_id = UUID(text)
         return repository_id if str(repository_id) == text.lower() else None

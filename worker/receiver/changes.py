@@ -41,7 +41,7 @@ set git_url = coalesce(f.address, r.git_url),
     updated_at = now()
 from facts f
 where r.id = f.id"""
-_PROCESSED = """
+PROCESSED = """
 update public.webhook_deliveries set status = 'processed', processed_at = now(), error_message = null where id = %s"""
 
 
@@ -56,7 +56,7 @@ async def deliver_with_change(connection: Connection, delivery: NewDelivery, cha
     await apply_change(connection, delivery.repository_id, change)
     if delivered.status != "ignored":
         return delivered
-    await connection.execute(_PROCESSED, (delivered.delivery_no,))
+    await connection.execute(PROCESSED, (delivered.delivery_no,))
     return replace(delivered, status="processed")
 
 

@@ -14,12 +14,13 @@ from worker.errors import MasterKeyError
 from worker.receiver.github import Tracked
 from worker.receiver.signature import fingerprint, webhook_secret
 
-READ = """
+COLUMNS = """
 select id, default_branch, provider_id, settings ->> 'branch' as branch, settings -> 'branches' as branches,
        git_url, paused_reasons, settings ? 'github_installation_id' as is_read_by_app,
        webhook_key_id, webhook_secret_version,
        webhook_secret_fingerprint, webhook_previous_key_id, webhook_previous_version, webhook_previous_until
-from public.repositories where id = %s"""
+from public.repositories"""
+READ = COLUMNS + " where id = %s"
 
 FRESH_SECONDS = 1.0
 """An answer this young is not read again, so a flood of bad signatures costs Postgres one read a second."""
@@ -95,6 +96,12 @@ def accepted_secrets(repository: Repository, keys: MasterKeys, *, now: datetime 
     except MasterKeyError:  # a retired key ends the grace time early; the current secret works
         return [current]
     return [current, webhook_secret(previous_key, repository.id, repository.previous_version)]
+
+
+def nobody(keys: MasterKeys) -> Repository:
+    """A repository that does not exist, with a secret: deriving it is the work that a stranger's post costs."""
+    secret = webhook_secret(keys.newest, UUID(int=0), 1)
+    return Repository(UUID(int=0), Tracked(), key_id=keys.newest.id, fingerprint=fingerprint(secret))
 
 
 class RepositoryCache:

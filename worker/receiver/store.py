@@ -141,6 +141,10 @@ class Store:
 
         return await self._in_transaction(look)
 
+    async def transaction(self, work: Callable[[Connection], Awaitable[Answer]]) -> Answer:
+        """Commit what `work` does with a connection; it is committed when this returns."""
+        return await self._in_transaction(work)
+
     async def _in_transaction(self, work: Callable[[Connection], Awaitable[Answer]]) -> Answer:
         try:
             async with (

@@ -27,7 +27,12 @@ _HEADERS = (
 def stored_payload(payload: Mapping[str, Any], body: bytes) -> dict[str, Any]:
     """The payload cut to what says which push it was, with the size and SHA-256 of the whole body."""
     kept = _some(payload, _FIELDS)
-    for name, fields in (("repository", _REPOSITORY_FIELDS), ("sender", ("login",)), ("pusher", ("name",))):
+    for name, fields in (
+        ("repository", _REPOSITORY_FIELDS),
+        ("sender", ("login",)),
+        ("pusher", ("name",)),
+        ("installation", ("id",)),
+    ):
         part = payload.get(name)
         if isinstance(part, dict):
             kept[name] = _some(part, fields)

@@ -12,7 +12,7 @@ from worker.job import INCREMENTAL_UPDATE
 from worker.logging import get_logger
 from worker.queue.enqueue import Delivered, NewDelivery, NewJob, index_coalesce_key
 from worker.receiver.github import Decision, Kind, decide, parse_body
-from worker.receiver.repository import Repository, RepositoryCache, accepted_secrets
+from worker.receiver.repository import Repository, RepositoryCache, accepted_secrets, nobody
 from worker.receiver.signature import verify
 from worker.receiver.store import RepositoryChanged, Store
 from worker.receiver.stored import stored_headers, stored_payload
@@ -65,6 +65,7 @@ class Webhook:
         """`supersede`: a push asks the running job of its branch to stop. `on_job` learns the type of each job."""
         self._store, self._keys, self._max_attempts = store, keys, max_attempts
         self._supersede, self._on_job = supersede, on_job
+        self._nobody = nobody(keys)
         self._repositories = RepositoryCache(store.read_repository, ttl=cache_seconds)
 
     async def receive(self, post: Post) -> Answer:
@@ -96,6 +97,7 @@ class Webhook:
         accepted: list[str] = []
         if repository is None:
             why = "unknown_repository"
+            accepted_secrets(self._nobody, self._keys)  # costs what a wrong signature costs
         else:
             try:
                 accepted = accepted_secrets(repository, self._keys)
@@ -112,12 +114,12 @@ class Webhook:
 
     async def _accept(self, post: Post, repository: Repository) -> Answer:
         event, delivery_id = post.headers.get("x-github-event"), post.headers.get("x-github-delivery")
-        if not _is_word(event) or not _is_word(delivery_id):
-            return _malformed("The headers X-GitHub-Event and X-GitHub-Delivery are both needed.")
+        if not is_word(event) or not is_word(delivery_id):
+            return malformed("The headers X-GitHub-Event and X-GitHub-Delivery are both needed.")
         payload = parse_body(post.body, post.headers.get("content-type"))
         decision = payload if isinstance(payload, Decision) else decide(event, payload, repository.tracked)
         if isinstance(payload, Decision) or decision.kind is Kind.MALFORMED:
-            return _malformed(decision.reason or "")
+            return malformed(decision.reason or "")
         if decision.kind is Kind.PING:
             return await self._ping(repository, payload)
         delivery = NewDelivery(
@@ -129,7 +131,7 @@ class Webhook:
             headers=stored_headers(post.headers),
             signature=post.signature,
             reason=decision.reason,
-            job=self._job(repository, decision),
+            job=index_job(repository.id, decision, max_attempts=self._max_attempts, supersede=self._supersede),
         )
         delivered = await self._store.deliver(delivery, repository, decision.change)
         if delivery.job is not None and delivered.status == "queued":
@@ -137,18 +139,6 @@ class Webhook:
         if decision.change is not None:
             self._repositories.forget(repository.id)
         return _answer(delivery, delivered)
-
-    def _job(self, repository: Repository, decision: Decision) -> NewJob | None:
-        if decision.kind is not Kind.INDEX or decision.job_payload is None:
-            return None
-        return NewJob(
-            INCREMENTAL_UPDATE,
-            repository_id=repository.id,
-            payload=decision.job_payload,
-            coalesce_key=index_coalesce_key(repository.id, decision.job_payload["ref"]),
-            max_attempts=self._max_attempts,
-            supersede=self._supersede,
-        )
 
     async def _ping(self, repository: Repository, payload: Mapping[str, Any]) -> Answer:
         sender = payload.get("repository")
@@ -162,6 +152,20 @@ class Webhook:
         )
         self._repositories.forget(repository.id)
         return Answer(200, {"status": "ok", "reason": "The webhook is set up."}, "ping")
+
+
+def index_job(repository_id: UUID, decision: Decision, *, max_attempts: int, supersede: bool) -> NewJob | None:
+    """The job that a decision asks for, if any."""
+    if decision.kind is not Kind.INDEX or decision.job_payload is None:
+        return None
+    return NewJob(
+        INCREMENTAL_UPDATE,
+        repository_id=repository_id,
+        payload=decision.job_payload,
+        coalesce_key=index_coalesce_key(repository_id, decision.job_payload["ref"]),
+        max_attempts=max_attempts,
+        supersede=supersede,
+    )
 
 
 def _answer(delivery: NewDelivery, delivered: Delivered) -> Answer:
@@ -179,7 +183,8 @@ def _answer(delivery: NewDelivery, delivered: Delivered) -> Answer:
     return Answer(202, content, "duplicate" if delivered.duplicate else "queued")
 
 
-def _malformed(reason: str) -> Answer:
+def malformed(reason: str) -> Answer:
+    """What the sender of a post that cannot be read gets."""
     return Answer(400, {"status": "malformed", "reason": reason}, "malformed")
 
 
@@ -187,5 +192,6 @@ def _number(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**63 else None
 
 
-def _is_word(header: str | None) -> TypeGuard[str]:
+def is_word(header: str | None) -> TypeGuard[str]:
+    """Whether a header holds what GitHub's identifiers hold."""
     return header is not None and 0 < len(header) <= _LONGEST_HEADER and header.isascii() and header.isprintable()
