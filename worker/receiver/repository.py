@@ -18,7 +18,8 @@ COLUMNS = """
 select id, default_branch, provider_id, settings ->> 'branch' as branch, settings -> 'branches' as branches,
        git_url, paused_reasons, settings ? 'github_installation_id' as is_read_by_app,
        webhook_key_id, webhook_secret_version,
-       webhook_secret_fingerprint, webhook_previous_key_id, webhook_previous_version, webhook_previous_until
+       webhook_secret_fingerprint, webhook_previous_key_id, webhook_previous_version, webhook_previous_until,
+       queue.webhook_stamp(repositories) as stamp
 from public.repositories"""
 READ = COLUMNS + " where id = %s"
 
@@ -38,6 +39,8 @@ class Repository:
     previous_key_id: str | None = None
     previous_version: int | None = None
     previous_until: datetime | None = None
+    stamp: str = ""
+    """Changes with the row, whatever of it changes that a delivery may be judged by."""
 
     @classmethod
     def of(cls, row: dict[str, Any]) -> "Repository":
@@ -51,6 +54,7 @@ class Repository:
             previous_key_id=row["webhook_previous_key_id"],
             previous_version=row["webhook_previous_version"],
             previous_until=row["webhook_previous_until"],
+            stamp=row["stamp"],
         )
 
 

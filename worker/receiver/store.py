@@ -3,20 +3,29 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
 import psycopg
-from psycopg.errors import ForeignKeyViolation, ReadOnlySqlTransaction
+from psycopg.errors import (
+    DeadlockDetected,
+    ForeignKeyViolation,
+    LockNotAvailable,
+    QueryCanceled,
+    ReadOnlySqlTransaction,
+    SerializationFailure,
+)
 from psycopg_pool import AsyncConnectionPool
 
 from worker.errors import DatabaseUnavailable, NotFound, WorkerError
+from worker.queue.deliver import RepositoryChanged, as_item, deliver_many
 from worker.queue.depth import Depth, Gauges, gauges
 from worker.queue.enqueue import Delivered, NewDelivery
 from worker.queue.wake import call
+from worker.receiver.batch import Batches
 from worker.receiver.changes import deliver_with_change
 from worker.receiver.deadline import within
 from worker.receiver.github import Change
@@ -28,6 +37,20 @@ Answer = TypeVar("Answer")
 
 # PoolTimeout and the pool's other errors are operational errors too; a standby refuses writes.
 _TROUBLE = (psycopg.OperationalError, psycopg.InterfaceError, ReadOnlySqlTransaction, OSError)
+
+# What one item may do to its whole batch.
+_REFUSALS = (
+    LockNotAvailable,
+    DeadlockDetected,
+    SerializationFailure,
+    QueryCanceled,
+    psycopg.IntegrityError,
+    psycopg.DataError,
+)
+_MOST_TOGETHER = 64
+_BATCHES_AT_ONCE = 2  # one on its way through Postgres while the other is put together
+_LARGE_CHARACTERS = 200_000  # a larger delivery goes alone: nobody's answer waits for it
+_LOCK_SECONDS = 0.2
 
 _STATEMENT_TIMEOUT = "select set_config('statement_timeout', %s, true)"
 _PING = """
@@ -42,10 +65,8 @@ select count(*) filter (where state = 'running') as running, max(last_seen_at) a
 from public.workers where state in ('running', 'draining') and last_seen_at > clock_timestamp() - interval '1 minute'"""
 
 
-class RepositoryChanged(WorkerError):
-    """The repository's row is no longer what the caller decided by; nothing was written."""
-
-    code = "repository_changed"
+class _NotTogether(Exception):
+    """A batch was not committed because of one of its items; each may be delivered alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +91,7 @@ class Store:
         """`seconds`: how long a caller waits; a statement that takes longer is ended by Postgres itself."""
         self._pool, self._seconds = pool, seconds
         self._mending: asyncio.Task[None] | None = None
+        self._batches = Batches(self._deliver_many, most=_MOST_TOGETHER, at_once=_BATCHES_AT_ONCE)
 
     @contextlib.asynccontextmanager
     async def opened(self) -> AsyncIterator["Store"]:
@@ -96,7 +118,25 @@ class Store:
         Raises RepositoryChanged when the row says something else than `decided_by` (its secret was rotated, say), and
         NotFound when it is gone.
         """
+        if change is None and len(item := as_item(delivery, decided_by.stamp)) <= _LARGE_CHARACTERS:
+            with contextlib.suppress(_NotTogether):
+                outcome = await self._batches.put(item)
+                if isinstance(outcome, WorkerError):
+                    raise outcome
+                return outcome
+        return await self._deliver_alone(delivery, decided_by, change)
 
+    async def _deliver_many(self, items: Sequence[str]) -> Sequence[Delivered | WorkerError]:
+        """One transaction of a round trip. Raises _NotTogether when one item is in the others' way."""
+        try:
+            async with self._pool.connection(timeout=self._seconds) as connection:
+                return await deliver_many(connection, items, seconds=self._seconds, lock_seconds=_LOCK_SECONDS)
+        except _REFUSALS as refusal:
+            raise _NotTogether from refusal
+        except _TROUBLE as failure:
+            raise self._unavailable(failure) from failure
+
+    async def _deliver_alone(self, delivery: NewDelivery, decided_by: Repository, change: Change | None) -> Delivered:
         async def commit(connection: Connection) -> Delivered:
             row = await connection.execute(READ, (decided_by.id,))
             delivered = await deliver_with_change(connection, delivery, change)
@@ -157,8 +197,11 @@ class Store:
         except ForeignKeyViolation as failure:
             raise NotFound("The repository is gone.") from failure
         except _TROUBLE as failure:
-            self._mend_pool()
-            raise DatabaseUnavailable(f"Postgres does not answer ({type(failure).__name__}).") from failure
+            raise self._unavailable(failure) from failure
+
+    def _unavailable(self, failure: BaseException) -> DatabaseUnavailable:
+        self._mend_pool()
+        return DatabaseUnavailable(f"Postgres does not answer ({type(failure).__name__}).")
 
     def _mend_pool(self) -> None:
         """Throw out every dead connection now: after a restart each would cost one request its second."""
