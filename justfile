@@ -54,6 +54,11 @@ test *arguments:
 docs:
     scripts/make-docs
 
+# Build the documentation site into site/; a warning fails it
+[group('develop')]
+docs-site: setup
+    NO_MKDOCS_2_WARNING=1 {{ bin }}/mkdocs build --strict
+
 # From a signed push to searchable code, here and now
 [group('run')]
 demo *arguments:

@@ -19,6 +19,7 @@ pytest_plugins = [
     "tests.fixtures.git_repositories",
     "tests.fixtures.indexes",
     "tests.fixtures.workers",
+    "tests.fixtures.receivers",
     "tests.fixtures.proxy",
     "tests.fixtures.own_server",
     "tests.fixtures.pgbouncer",

@@ -8,8 +8,9 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from scripts.lib.configuration_page import PAGE as CONFIGURATION
 from scripts.lib.configuration_page import configuration_page
+from scripts.lib.house_diagram import DIAGRAM, house_diagram
 
-MADE: dict[Path, Callable[[], str]] = {CONFIGURATION: configuration_page}
+MADE: dict[Path, Callable[[], str]] = {CONFIGURATION: configuration_page, DIAGRAM: house_diagram}
 """Each page that nobody writes by hand, and what makes it."""
 
 

@@ -59,3 +59,17 @@ def test_promise_11_behind_a_pooler_a_direct_url_is_listened_on(start_worker, lo
     load.settle()
     load.check()
     stop_all(worker)
+
+
+def test_behind_a_transaction_pooler_the_session_pooler_is_listened_on(start_worker, load, database_url, pgbouncer):
+    """Both addresses of a hosted project, as docs/supabase.md says: work through one, news through the other."""
+    worker = start_worker(
+        database_url=pgbouncer(database_url, "transaction", pool_size=5),
+        DATABASE_LISTEN_URL=pgbouncer(database_url, "session", pool_size=2),
+        WORKER_POLL_SECONDS="30",
+    )
+    eventually(lambda: worker.said("listening for new jobs"), seconds=60, what="listening")
+    load.put([("inline_nothing", {})] * 20)
+    load.tell("select pg_notify('indexing_worker_jobs', '')")
+    load.settle()
+    load.check()

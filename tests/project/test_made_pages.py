@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from scripts.lib.configuration_page import PAGE, idle_settings
+from scripts.lib.house_diagram import DIAGRAM, floors
 from scripts.lib.make_docs import MADE
 from worker.settings import Settings, environment_names
 
@@ -32,3 +33,14 @@ def test_every_setting_has_a_meaning() -> None:
 def test_what_nothing_reads_is_called_idle() -> None:
     """Whoever sets one that has no effect yet has been told."""
     assert set(idle_settings()).isdisjoint({"database_url", "worker_slots", "supabase_anon_key"})
+
+
+def test_the_picture_of_the_house_shows_every_room_on_its_floor() -> None:
+    """Whatever lies in worker/ is drawn, and the table beside it counts the floors alike."""
+    there = {path.name.removesuffix(".py") for path in (ROOT / "worker").iterdir() if not path.name.startswith("__")}
+    assert sorted(room for floor in floors() for room in floor) == sorted(there)
+    drawn = set(re.findall(r">([a-z]+)(?:/|\.py)</text>", DIAGRAM.read_text("utf-8")))
+    assert drawn == there
+    table = re.findall(r"^\| (\d) \| (.+?) \|", (ROOT / "docs/architecture.md").read_text("utf-8"), re.M)
+    listed = {(int(floor), name) for floor, names in table for name in re.findall(r"`worker/(\w+)", names)}
+    assert listed == {(number, room) for number, floor in enumerate(floors()) for room in floor}
