@@ -28,7 +28,7 @@ def house_diagram() -> str:
     height = len(house) * (_HEIGHT + _GAP) + 2 * _MARGIN
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" role="img">\n',
-        "<title>The house: a file imports only from lower floors, and rooms of one floor do not know each other</title>\n",
+        "<title>A file imports only from lower floors, and rooms of one floor do not know each other</title>\n",
         f"<style>{_STYLE}</style>\n",
     ]
     for number, rooms in enumerate(house):

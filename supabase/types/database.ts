@@ -752,6 +752,7 @@ export type Database = {
       }
       "workers": {
         Row: {
+          "drain_requested_at": string | null
           "hostname": string
           "id": string
           "job_types": (string)[]
@@ -766,6 +767,7 @@ export type Database = {
         }
         ComputedFields: never
         Insert: {
+          "drain_requested_at"?: string | null
           "hostname": string
           "id": string
           "job_types"?: (string)[]
@@ -779,6 +781,7 @@ export type Database = {
           "version": string
         }
         Update: {
+          "drain_requested_at"?: string | null
           "hostname"?: string
           "id"?: string
           "job_types"?: (string)[]
