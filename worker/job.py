@@ -34,6 +34,7 @@ class Status(StrEnum):
 FULL_INDEX = "full_index"
 INCREMENTAL_UPDATE = "incremental_update"
 VALIDATE = "validate"
+RECONCILE = "reconcile"
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,7 @@ def _codes(error: type[WorkerError]) -> Iterator[str]:
 SECONDS_UNTIL_UNKNOWN = 60.0
 """What a process knows of the whole database is not worth telling after this long."""
 
-_job_types = ["full_index", "incremental_update", "validate"]
+_job_types = ["full_index", "incremental_update", "validate", "reconcile"]
 _STATUSES = ("queued", "in_progress")
 _EVENTS = [
     "ping",

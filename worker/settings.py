@@ -165,6 +165,18 @@ class Settings(BaseSettings):
         le=104_857_600,
         description="Larger webhook bodies get 413; GitHub sends up to 25 MB.",
     )
+    worker_reconcile_seconds: float = Field(
+        3600,
+        ge=0,
+        le=604_800,
+        description="So often each repository is compared with its server, for pushes no webhook told; 0: never.",
+    )
+    worker_reconcile_per_minute: int = Field(
+        100,
+        ge=1,
+        le=100_000,
+        description="At most so many of these comparisons begin in a minute.",
+    )
     worker_cancel_superseded: bool = Field(
         False, description="A push stops the running index job of its branch; one job then does the work of both."
     )

@@ -60,6 +60,7 @@ select %(repository)s, coalesce(max(branch_no) + 1, 0), %(name)s
 from public.repository_branches where repository_id = %(repository)s
 on conflict do nothing"""
 _NAMES = "select name from public.repository_branches where repository_id = %s"
+_COMMITS = "select name, commit from public.repository_branches where repository_id = %s"
 _TOUCH = """
 update idx.upkeep set touched_at = now()
 where blob_id in (
@@ -95,6 +96,12 @@ def find_branch(connection: Connection, repository_id: UUID, name: str) -> Branc
     """The branch's index state; None for one that is not known here."""
     row = connection.execute(_BRANCH, (repository_id, name)).fetchone()
     return Branch(**row) if row else None
+
+
+def indexed_commits(connection: Connection, repository_id: UUID) -> dict[str, str | None]:
+    """Branch → the commit that is indexed of it."""
+    rows = connection.execute(_COMMITS, (repository_id,)).fetchall()
+    return {row["name"]: row["commit"] for row in rows}
 
 
 def remove_branch(connection: Connection, repository: Repository, branch: Branch) -> int:

@@ -1,6 +1,7 @@
 """Where a branch of a remote repository stands now."""
 
 import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from worker.errors import BranchNotFound, EmptyRepository, GitPermanentError
@@ -13,6 +14,8 @@ DETACHED = "HEAD"
 
 _HEADS = "refs/heads/"
 _MOST_BYTES = 1_000_000
+_MOST_BYTES_OF_HEADS = 8_000_000
+_SPECIAL = re.compile(r"[\x00-\x20\x7f\[\\]")  # no branch has these, and git would read them as part of a pattern
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -39,6 +42,36 @@ def resolve_tip(url: RepositoryUrl, branch: str | None, *, timeout: float = 30) 
     ) as run:
         printed = run.output(at_most=_MOST_BYTES)
     return _tip(url, branch, *_read(printed.decode("utf-8", "replace")))
+
+
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """Branches of a server: name → commit, the default one among them, and which that is."""
+
+    default_branch: str | None
+    commits: Mapping[str, str]
+
+
+def resolve_heads(url: RepositoryUrl, names: Collection[str], *, timeout: float = 30) -> Heads:
+    """Ask the server for its default branch and for branches by name or pattern (`*`, `?`); more may come than asked.
+
+    Raises as resolve_tip does, but for BranchNotFound: a branch that is not there is left out.
+    """
+    git_version()
+    wanted = [DETACHED, *(_HEADS + name.replace("**", "*") for name in names if not _SPECIAL.search(name))]
+    with git(
+        "ls-remote", "--symref", "--end-of-options", url.url, *wanted, about=url.url, seconds=timeout, url=url
+    ) as run:
+        printed = run.output(at_most=_MOST_BYTES_OF_HEADS)
+    default_branch, refs = _read(printed.decode("utf-8", "replace"))
+    if not refs:
+        raise EmptyRepository(f"{url.url} has no commit on its default branch, nor on one of those wanted.")
+    commits = {ref.removeprefix(_HEADS): commit for ref, commit in refs.items() if ref.startswith(_HEADS)}
+    if DETACHED in refs:
+        commits[default_branch or DETACHED] = refs[DETACHED]
+    if not all(map(_COMMIT.fullmatch, commits.values())):
+        raise GitPermanentError(f"{url.url} names its objects by SHA-256, which this program does not read.")
+    return Heads(default_branch, commits)
 
 
 def _read(printed: str) -> tuple[str | None, dict[str, str]]:

@@ -1,8 +1,10 @@
 """The fetch steps: the tip's trees, and after the comparison those contents that are not stored yet."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from worker.catalog.blobs import known_blobs
 from worker.catalog.oversize import oversize
@@ -17,14 +19,23 @@ from worker.indexing.compare import Changes, Version
 from worker.indexing.languages import PARSER_VERSION, Language
 from worker.job import JobContext
 
+Answer = TypeVar("Answer")
+
 
 def ask_for_tip(context: JobContext, url: RepositoryUrl, branch: str | None) -> tuple[RepositoryUrl, Tip]:
-    """Where the branch stands, and the URL to fetch it by: as a stranger if that will do, else with the job's token.
+    """Where the branch stands, and the URL to fetch it by."""
+    return ask_as_stranger_first(context, url, lambda known: resolve_tip(known, branch))
+
+
+def ask_as_stranger_first(
+    context: JobContext, url: RepositoryUrl, question: Callable[[RepositoryUrl], Answer]
+) -> tuple[RepositoryUrl, Answer]:
+    """The server's answer, and the URL that got it: as a stranger if that will do, else with the job's token.
 
     A repository that strangers may read is public whoever asks; so this question alone decides what may be shared.
     """
     try:
-        return url, resolve_tip(url, branch)
+        return url, question(url)
     except (AccessDenied, RepositoryNotFound):
         known = context.git_token
         if known is None:
@@ -32,7 +43,7 @@ def ask_for_tip(context: JobContext, url: RepositoryUrl, branch: str | None) -> 
         if known.token is None:
             raise (GitNetworkError if known.passes else AccessDenied)(str(known.problem)) from None
         url = url.with_token(known.host, known.token)
-        return url, resolve_tip(url, branch)
+        return url, question(url)
 
 
 def is_public(url: RepositoryUrl) -> bool:

@@ -45,3 +45,9 @@ class ValidatePayload(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     ref: BranchRef | None = None
+
+
+class ReconcilePayload(BaseModel):
+    """reconcile needs nothing but its repository."""
+
+    model_config = ConfigDict(extra="ignore")

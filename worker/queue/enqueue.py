@@ -122,6 +122,13 @@ async def enqueue(connection: Connection, job: NewJob, *, and_call: bool = False
     return Enqueued(row["job_id"], row["joined"])
 
 
+def enqueue_with(connection: psycopg.Connection[dict[str, Any]], job: NewJob) -> Enqueued:
+    """enqueue, for a handler in its child, whose connection is synchronous."""
+    row = connection.execute(_ENQUEUE, _job_parameters(job)).fetchone()
+    assert row is not None
+    return Enqueued(row["job_id"], row["joined"])
+
+
 async def deliver(connection: Connection, delivery: NewDelivery, *, and_call: bool = False) -> Delivered:
     """Commit a delivery and its job together; the same delivery twice makes one job, a failed one is enqueued again.
 

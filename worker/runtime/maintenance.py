@@ -14,12 +14,13 @@ from worker import metrics
 from worker.backoff import poll_delay
 from worker.catalog.collect import collect
 from worker.indexing.languages import PARSER_VERSION
-from worker.job import INCREMENTAL_UPDATE
+from worker.job import INCREMENTAL_UPDATE, RECONCILE
 from worker.logging import get_logger
 from worker.queue.depth import gauges
 from worker.queue.maintenance import complain, may_rescue, take_due
 from worker.queue.mend import mend
 from worker.queue.prune import forget_workers, prune
+from worker.queue.reconcile import reconcile
 from worker.queue.refresh import refresh
 from worker.queue.rescue import rescue
 from worker.queue.schedule import Schedule, any_due, fire_due
@@ -60,6 +61,7 @@ class Maintenance:
             "forget_workers": self._forget_workers,
             "collect": self._collect,
             "refresh": self._refresh,
+            "reconcile": self._reconcile,
         }
 
     async def run(self) -> None:
@@ -170,6 +172,16 @@ class Maintenance:
         if jobs:
             get_logger().info("refresh", jobs=[str(job_id) for job_id in jobs])
             self._on_ready(INCREMENTAL_UPDATE)
+
+    async def _reconcile(self, _: UUID) -> None:
+        seconds, budget = self._settings.worker_reconcile_seconds, self._settings.worker_reconcile_per_minute
+        if seconds == 0:
+            return
+        async with self._pool.connection() as connection:
+            jobs = await reconcile(connection, seconds=seconds, budget=budget)
+        if jobs:
+            get_logger().info("reconcile", jobs=len(jobs))
+            self._on_ready(RECONCILE)
 
     async def _keep_gauges(self) -> None:
         """One process counts for all in each window; this one reads what came of it."""
