@@ -123,7 +123,8 @@ class Indexer:
         rows = self.db.execute(
             """
             select f.path, f.mode, coalesce(nullif(f.skip, 0), b.skip) as skip, b.oid, b.lang, b.tokens, b.content,
-                   (select array_agg(row(s.line, s.kind, s.qualname, s.signature)::text order by s.line, s.qualname)
+                   (select array_agg(row(s.line, s.kind, s.parent, s.name, s.qualname, s.signature)::text
+                                     order by s.line, s.parent, s.name)
                     from idx.symbols s where s.blob_id = b.id) as symbols,
                    (select array_agg(row(x.kind, x.name, x.lines)::text order by x.kind, x.name)
                     from idx.refs x where x.blob_id = b.id) as refs

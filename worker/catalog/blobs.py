@@ -15,8 +15,9 @@ BlobKey = tuple[bytes, int]
 """(oid, language number): what names a blob within a scope."""
 
 
-SymbolRow = tuple[int, int, int, str | None, str, str, str | None, str | None]
-"""A definition: line, end line, kind number, parent, name, qualified name, signature, documentation's first line."""
+SymbolRow = tuple[int, int, int, str | None, str, str | None, str | None, str | None]
+"""A definition: line, end line, kind number, parent, name, qualified name, signature, documentation's first line.
+Without a qualified name it is parent and name, joined by a dot."""
 
 ImportRow = tuple[int, str, Sequence[str]]
 """A line that brings names in: line, module, names."""
@@ -193,17 +194,23 @@ def _copy_records(connection: Connection, blobs: Sequence[tuple[int, NewBlob]]) 
     with connection.cursor() as cursor, cursor.copy(_COPY_SYMBOLS) as copy:
         for blob_id, blob in blobs:
             for symbol in blob.symbols:
-                copy.write_row((blob_id, *symbol))
+                copy.write_row((blob_id, *_compact(symbol)))
     with connection.cursor() as cursor, cursor.copy(_COPY_REFS) as copy:
         for blob_id, blob in blobs:
             for kind, name, lines in blob.references:
-                # As text: psycopg's array dumper would cost four times the rest of the row.
-                copy.write_row((blob_id, kind, name, "{" + ",".join(map(str, lines)) + "}"))
+                copy.write_row((blob_id, kind, name, ",".join(map(str, lines))))
     if any(blob.imports for _, blob in blobs):
         with connection.cursor() as cursor, cursor.copy(_COPY_IMPORTS) as copy:
             for blob_id, blob in blobs:
                 for line, module, names in blob.imports:
                     copy.write_row((blob_id, line, module, list(names)))
+
+
+def _compact(symbol: SymbolRow) -> SymbolRow:
+    """The row as it is stored: without a qualified name that follows from parent and name, see idx.qualname_of."""
+    parent, name, qualname = symbol[3:6]
+    follows = name if parent is None else f"{parent}.{name}"
+    return symbol if qualname != follows else (*symbol[:5], None, *symbol[6:])
 
 
 def _chunks(keys: Iterable[BlobKey], size: int) -> Iterable[list[BlobKey]]:

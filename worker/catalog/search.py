@@ -66,8 +66,8 @@ join idx.files f on f.repo_no = v.repo_no and f.branch_no = v.branch_no
 where f.path = %s limit 1"""
 # Postgres sorts, on its disk if need be; what comes here comes in fetches.
 _EVERY_SYMBOL = """
-select f.path, s.line, s.end_line, k.name as kind, s.name, s.qualname, s.parent, s.signature, s.doc,
-       l.name as language, v.commit
+select f.path, s.line, s.end_line, k.name as kind, s.name, idx.qualname_of(s.parent, s.name, s.qualname) as qualname,
+       s.parent, s.signature, s.doc, l.name as language, v.commit
 from idx.branches_to_search(%(owner)s, %(repository)s, %(branch)s) v
 join idx.files f on f.repo_no = v.repo_no and f.branch_no = v.branch_no and f.skip = 0
 join idx.blobs b on b.id = f.blob_id
@@ -75,7 +75,8 @@ join idx.languages l on l.lang = b.lang
 join idx.symbols s on s.blob_id = f.blob_id
 join idx.symbol_kinds k on k.kind = s.kind
 where (%(kind)s::smallint is null or s.kind = %(kind)s) and (%(language)s::smallint is null or b.lang = %(language)s)
-order by f.path, s.line, s.end_line desc, s.qualname"""
+order by f.path, s.line, s.end_line desc, idx.qualname_of(s.parent, s.name, s.qualname) collate "C"
+"""
 
 
 def search_code(
