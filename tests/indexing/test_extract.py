@@ -7,7 +7,7 @@ import pytest
 
 from worker.indexing.classify import Skip
 from worker.indexing.extract import extract
-from worker.indexing.languages import language_of
+from worker.indexing.languages import Language, language_of
 from worker.indexing.records import Extract, Task
 
 _SAMPLES = Path(__file__).with_name("samples")  # *.txt, so that no formatter tidies them up
@@ -294,3 +294,22 @@ def test_a_broken_file_gives_what_is_whole() -> None:
         )
     )
     assert "Good" in {symbol.name for symbol in found.symbols}
+
+
+@pytest.mark.parametrize("depth", [100, 249, 250, 251, 499, 500, 501, 1_000, 5_000])
+def test_nothing_nested_deeply_is_lost(depth: int) -> None:
+    """A call inside a call inside a call, two levels of the syntax tree each: every one is found, at any depth."""
+    calls = [f"f{number}" for number in range(depth)]
+    content = "x = " + "(".join([*calls, "1"]) + ")" * depth
+    found = extract(Task(b"", "deep.py", Language.PYTHON, content.encode()))
+    assert found.reason is None
+    assert {reference.name for reference in found.references} == set(calls)
+
+
+def test_what_is_nested_too_deeply_to_be_named_is_counted() -> None:
+    """Of 3,000 functions inside each other all are found; those whose qualified name is too long are left out."""
+    content = "".join(f"function f{number}() {{\n" for number in range(3_000)) + "}" * 3_000
+    found = extract(Task(b"", "deep.js", Language.JAVASCRIPT, content.encode()))
+    assert len(found.symbols) > 200
+    assert found.reason is not None
+    assert f"{3_000 - len(found.symbols)} definitions" in found.reason

@@ -3,7 +3,7 @@
 import re
 from enum import IntEnum
 
-PARSER_VERSION = 2
+PARSER_VERSION = 3
 """Raise it when the records of an unchanged file would differ: stored files are then read again."""
 
 
