@@ -91,6 +91,15 @@ class LogStoreError(WorkerError):
         self.retryable = retryable
 
 
+class SpoolError(LogStoreError):
+    """The disk of the spool failed, not the store; nothing is lost that was on it."""
+
+    code = "log_spool"
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(sentence, retryable=True, hint="Check that WORKER_STATE_DIR is writable and has room.")
+
+
 # What ends an attempt. Handlers raise these; runtime/attempt.py is the one place that turns them into an Outcome.
 
 

@@ -104,6 +104,7 @@ _VERBS = [
     "event",
     "seal",
 ]
+_LEVELS = ["debug", "info", "warning", "error", "critical"]
 _KILLS = ["time", "memory", "cancel", "release", "lost"]
 _WORKER_STATES = ["running", "draining", "fenced", "silent"]
 _KINDS = ["child", "light"]
@@ -158,6 +159,13 @@ _rejected = _counter("rejected_writes_total", "Writes refused because the lease 
 _kills = _counter("child_kills_total", "Children killed with their trees.", ["reason"])
 _log_bytes = _counter("log_bytes_total", "Bytes of job logs that the store took.")
 _log_errors = _counter("log_upload_errors_total", "Failed calls of the log store.")
+_log_written = _counter("log_written_bytes_total", "Bytes that jobs logged.")
+_log_lines = _counter("log_lines_total", "Lines that jobs logged.")
+_log_dropped = _counter("log_lines_dropped_total", "Lines left out because a bound of the log was reached.", ["level"])
+_log_flush_lag = _slow("log_flush_lag_seconds", "Age of a segment's oldest byte when the store had it.")
+_log_oldest = _gauge("log_oldest_unflushed_seconds", "Age of the oldest logged byte that the store does not have.")
+_log_spool = _gauge("log_spool_bytes", "Bytes in this machine's spool.")
+_log_pressure = _gauge("log_spool_pressure", "What the spool has no room for: 0 nothing, 1 debug, 2 info, 3 all lines.")
 _tokens = _counter("tokens_total", "Tokens billed.")
 _fetched = _counter("fetched_bytes_total", "Bytes fetched by git.")
 _cached = _counter("cache_lookups_total", "What index jobs found kept from earlier ones.", ["cache", "result"])
@@ -238,6 +246,7 @@ for _pool_metric in (_pool_most, _pool_waiting, *_pool_counters.values()):
     _announce(_pool_metric, _POOLS)
 _announce(_rejected, _VERBS)
 _announce(_kills, _KILLS)
+_announce(_log_dropped, _LEVELS)
 
 
 _DATABASE_WIDE = (
@@ -414,6 +423,38 @@ def log_stored(number_of_bytes: int) -> None:
 def log_upload_failed() -> None:
     """A call of the log store failed."""
     _log_errors.inc()
+
+
+def log_written(number_of_bytes: int) -> None:
+    """Jobs logged this many bytes."""
+    _log_written.inc(number_of_bytes)
+
+
+def log_lines(lines: int) -> None:
+    """Jobs logged this many lines."""
+    _log_lines.inc(lines)
+
+
+def log_dropped(lines: Mapping[str, int]) -> None:
+    """So many lines of each level were left out."""
+    for level, count in lines.items():
+        _log_dropped.labels(_known(level, _LEVELS)).inc(count)
+
+
+def log_flushed(lag: float) -> None:
+    """A segment reached the store when its oldest byte was this old."""
+    _log_flush_lag.observe(lag)
+
+
+def log_waiting(seconds: float) -> None:
+    """The oldest logged byte that the store does not have is this old."""
+    _log_oldest.set(seconds)
+
+
+def log_spool(number_of_bytes: int, pressure: int) -> None:
+    """How full the spool is."""
+    _log_spool.set(number_of_bytes)
+    _log_pressure.set(pressure)
 
 
 def tokens_billed(tokens: int) -> None:

@@ -194,6 +194,18 @@ class Settings(BaseSettings):
     worker_log_flush_interval: float = Field(
         20, gt=0, le=3600, description="No logged byte waits longer than this, in seconds."
     )
+    worker_log_max_mb: int = Field(
+        2_048, ge=1, le=1_000_000, description="Most an attempt logs; near it debug lines are left out, then info."
+    )
+    worker_log_max_lines: int = Field(
+        20_000_000, ge=1_000, le=2_000_000_000, description="Most lines of an attempt's log, in the same way."
+    )
+    worker_log_spool_mb: int = Field(
+        5_000, ge=1, le=10_000_000, description="Bound of all logs that wait on this machine for the store."
+    )
+    worker_log_min_free_mb: int = Field(
+        200, ge=0, le=10_000_000, description="Logs leave so much of the disk free, or a twentieth of a small one."
+    )
     worker_log_retention_days: float = Field(7, gt=0, le=3650, description="Job logs are deleted after this.")
 
     @field_validator("database_url", "database_listen_url")

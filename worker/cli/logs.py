@@ -9,10 +9,11 @@ import typer
 from worker.cli.state import State
 from worker.errors import NotFound
 from worker.job import Status
-from worker.joblog.read import LogState, follow, read_log
+from worker.joblog.read import read_log
 from worker.joblog.render import render
 from worker.joblog.spool import Spool
 from worker.joblog.stores import open_store
+from worker.joblog.tail import LogState, follow
 from worker.queue.look import has_live_worker
 from worker.queue.seal import LogState as Row
 from worker.queue.seal import log_state

@@ -6,7 +6,7 @@ else's seal can overwrite it.
 """
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,19 @@ from typing import Any
 from worker.errors import NotFound
 from worker.joblog.clean import marker
 from worker.joblog.identity import LogIdentity, Segment
-from worker.joblog.ship import Step, local_failures, no_step, ship
-from worker.joblog.sources import Parts, is_sealed_by, lines_of_parts, lines_of_piece, pieces, segments_of
+from worker.joblog.ship import Step, local_failures, no_step
+from worker.joblog.sources import (
+    Parts,
+    Piece,
+    covered_by,
+    is_sealed_by,
+    lines_of_parts,
+    lines_of_piece,
+    pieces,
+    segments_of,
+)
 from worker.joblog.spool import Spool
-from worker.joblog.store import CHUNK, LogStore
+from worker.joblog.store import LogStore
 
 IN_MEMORY_BYTES = 4 * 1024 * 1024
 
@@ -49,59 +58,72 @@ def seal(
     if is_sealed_by(previous, identity.token):
         _clear(store, spool, identity, step)
         return _known(previous)
-    with _something_to_come_back_to(spool, identity):
-        sealed = _prepare(store, spool, identity, previous, step)
+    with contextlib.ExitStack() as claims:
+        _something_to_come_back_to(spool, identity, claims)
+        with local_failures("sealing a log"):
+            earlier = _claim_earlier(spool, identity, claims)
+            sealed = _prepare(store, spool, identity, previous, earlier, step)
         if not commit(sealed):
             _withdraw(store, spool, identity, sealed)
             return None
         step("committed")
+        for one in earlier:
+            _clear(store, spool, one, no_step)
         _clear(store, spool, identity, step)
         return sealed
 
 
-def _something_to_come_back_to(spool: Spool, identity: LogIdentity) -> contextlib.AbstractContextManager[Any]:
+def _something_to_come_back_to(spool: Spool, identity: LogIdentity, claims: contextlib.ExitStack) -> None:
     """Where there is no spool, an empty one: whoever finds it left over finishes what a kill interrupts."""
-    if spool.path(identity).exists():
-        return contextlib.nullcontext()
-    return contextlib.closing(spool.open(identity))
+    if not spool.path(identity).exists():
+        claims.enter_context(contextlib.closing(spool.open(identity)))
 
 
-def _prepare(store: LogStore, spool: Spool, identity: LogIdentity, previous: Parts, step: Step) -> Sealed:
-    with local_failures("sealing a log"):
-        _ship_earlier(store, spool, identity)
-        step("earlier attempts shipped")
-        segments = _segments(store, spool, identity)
-        sealed = _write(store, spool, identity, previous, segments)
-        step("written")
-        outdated = [segment.key for segment in segments] + [part["key"] for part in previous]
-        if outdated:
-            spool.note_keys(identity, outdated)
-        step("noted")
-        return sealed
-
-
-def _ship_earlier(store: LogStore, spool: Spool, identity: LogIdentity) -> None:
+def _claim_earlier(spool: Spool, identity: LogIdentity, claims: contextlib.ExitStack) -> list[LogIdentity]:
     """Earlier attempts of killed workers on this machine that nobody has finished yet belong into this log."""
-    if identity.attempt == 1:
-        return
-    for earlier in spool.identities(identity.job_id):
-        if earlier.token < identity.token:
-            with spool.claim(earlier) as ours:
-                if ours:
-                    ship(store, spool, earlier)
+    earlier = [one for one in spool.identities(identity.job_id) if one.token < identity.token]
+    return [one for one in earlier if claims.enter_context(spool.claim(one))]
 
 
-def _segments(store: LogStore, spool: Spool, identity: LogIdentity) -> list[Segment]:
+def _prepare(
+    store: LogStore, spool: Spool, identity: LogIdentity, previous: Parts, earlier: list[LogIdentity], step: Step
+) -> Sealed:
+    covered = covered_by(previous)
+    spooled = _spooled(spool, [*earlier, identity], covered)
+    step("earlier attempts claimed")
+    segments = _segments(store, identity, previous, spooled)
+    found = pieces(segments, spooled, covered)
+    covers = covered | {piece.token: piece.end for piece in found}
+    sealed = _write(store, spool, identity, _all_lines(store, previous, found), covers)
+    step("written")
+    outdated = [segment.key for segment in segments] + [part["key"] for part in previous]
+    if outdated:
+        spool.note_keys(identity, outdated)
+    step("noted")
+    return sealed
+
+
+def _spooled(spool: Spool, identities: Iterable[LogIdentity], covered: Mapping[int, int]) -> dict[int, Piece]:
+    """What lies in spools here and in no sealed log yet."""
+    found: dict[int, Piece] = {}
+    for one in identities:
+        start, size = covered.get(one.token, 0), spool.size(one)
+        if size > start:
+            rest = spool.read(one, start=start)
+            found[one.token] = Piece(one.token, start, spooled=rest, spooled_bytes=size - start)
+    return found
+
+
+def _segments(store: LogStore, identity: LogIdentity, previous: Parts, spooled: Mapping[int, Piece]) -> list[Segment]:
     """The job's segments. A first attempt's spool holds all there is: one request less for about half of all jobs."""
-    if identity.attempt == 1 and _has_lines(spool.path(identity)):
+    if identity.attempt == 1 and not previous and identity.token in spooled:
         return []
     return segments_of(store, identity.job_id, identity.created_at)
 
 
-def _write(store: LogStore, spool: Spool, identity: LogIdentity, previous: Parts, segments: list[Segment]) -> Sealed:
-    path = spool.path(identity)
-    spooled = {identity.token: _read(path)} if _has_lines(path) else {}
-    lines = _all_lines(store, previous, segments, spooled)
+def _write(
+    store: LogStore, spool: Spool, identity: LogIdentity, lines: Iterator[bytes], covers: Mapping[int, int]
+) -> Sealed:
     building = spool.building(identity)
     size, count, data = _collect(lines, building)
     if count == 0:
@@ -110,18 +132,18 @@ def _write(store: LogStore, spool: Spool, identity: LogIdentity, previous: Parts
         store.put_file(identity.sealed_key, building)
     else:
         store.put(identity.sealed_key, data)
-    return Sealed([{"key": identity.sealed_key, "bytes": size, "lines": count}], size, count)
+    covered = {str(token): end for token, end in sorted(covers.items())}
+    part = {"key": identity.sealed_key, "bytes": size, "lines": count, "covers": covered}
+    return Sealed([part], size, count)
 
 
-def _all_lines(
-    store: LogStore, previous: Parts, segments: list[Segment], spooled: dict[int, Iterator[bytes]]
-) -> Iterator[bytes]:
+def _all_lines(store: LogStore, previous: Parts, found: Iterable[Piece]) -> Iterator[bytes]:
     for part in previous:
         try:
             yield from lines_of_parts(store, [part])
         except NotFound:  # past its retention, or in the folder of another machine
             yield marker("lines missing", at=None, bytes=part.get("bytes", 0))
-    for piece in pieces(segments, spooled):
+    for piece in found:
         yield from lines_of_piece(store, piece)
 
 
@@ -174,12 +196,6 @@ def _known(parts: Parts) -> Sealed:
         sum(part.get("bytes", 0) for part in parts),
         sum(part.get("lines", 0) for part in parts),
     )
-
-
-def _read(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            yield chunk
 
 
 def _has_lines(path: Path) -> bool:

@@ -1,5 +1,6 @@
 """Everything that a job's log consists of before it is sealed, in the order of its lines."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,13 +15,28 @@ from worker.joblog.store import LogStore
 Parts = Sequence[Mapping[str, Any]]
 
 
+ENDINGS = frozenset(
+    ["complete", "retry", "snooze", "crash", "fail", "cancel", "release", "rescue", "supersede", "lost"]
+)
+"""Events of an attempt's last line, which its worker writes."""
+
+CUT_OFF = "log cut off"
+
+
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """The lines of one attempt: the bytes of its spool, or its uploaded segments."""
+    """The lines of one attempt from some byte on: of its spool, or of its uploaded segments."""
 
     token: int
+    start: int = 0
     segments: tuple[Segment, ...] = ()
-    spooled: Iterable[bytes] | None = None  # the whole spool: it holds what its segments hold, and more
+    spooled: Iterable[bytes] | None = None  # the spool from `start` on: it holds what its segments hold, and more
+    spooled_bytes: int = 0
+
+    @property
+    def end(self) -> int:
+        """The byte of the attempt's spool with which this piece ends."""
+        return self.start + self.spooled_bytes if self.spooled is not None else _end_of(self.segments, self.start)
 
 
 def segments_of(store: LogStore, job_id: UUID, created_at: datetime) -> list[Segment]:
@@ -33,11 +49,29 @@ def _order(segment: Segment) -> tuple[int, int, int]:
     return segment.token, segment.offset, -segment.length
 
 
-def pieces(segments: Iterable[Segment], spools: Mapping[int, Iterable[bytes]]) -> list[Piece]:
-    """The attempts in order, each from its spool where there is one, else from its segments."""
-    found = {token: Piece(token, segments=tuple(group)) for token, group in groupby(segments, lambda s: s.token)}
-    found.update({token: Piece(token, spooled=spooled) for token, spooled in spools.items()})
-    return [found[token] for token in sorted(found)]
+def pieces(
+    segments: Iterable[Segment], spools: Mapping[int, Piece], covered: Mapping[int, int] | None = None
+) -> list[Piece]:
+    """The attempts in order, each from its spool where there is one, else from its segments.
+
+    `covered`: up to which byte each attempt is in the sealed log already; only what lies behind counts.
+    """
+    done = covered or {}
+    found = {
+        token: Piece(token, done.get(token, 0), segments=tuple(group))
+        for token, group in groupby(segments, lambda segment: segment.token)
+    }
+    found.update(spools)
+    return [piece for token, piece in sorted(found.items()) if piece.end > done.get(token, 0)]
+
+
+def covered_by(parts: Parts) -> dict[int, int]:
+    """Token → up to which byte of its spool an attempt is in the sealed log of these parts."""
+    covers: dict[int, int] = {}
+    for part in parts:
+        for token, end in (part.get("covers") or {}).items():
+            covers[int(token)] = max(int(end), covers.get(int(token), 0))
+    return covers
 
 
 def lines_of_parts(store: LogStore, parts: Parts) -> Iterator[bytes]:
@@ -47,14 +81,22 @@ def lines_of_parts(store: LogStore, parts: Parts) -> Iterator[bytes]:
 
 
 def lines_of_piece(store: LogStore, piece: Piece, *, ended: bool = True) -> Iterator[bytes]:
-    """The lines of one attempt; a gap between its segments shows as a line of its own."""
-    if piece.spooled is not None:
-        yield from clean_lines(piece.spooled, ended=ended)
-        return
-    for run, missing in _runs(piece.segments):
-        if missing:
-            yield marker("lines missing", at=None, bytes=missing)
-        yield from clean_lines(chain.from_iterable(store.get(segment.key) for segment in run))
+    """The lines of one attempt; a gap between its segments, and an end without a last word, show as lines.
+
+    Without `ended` the attempt may still run.
+    """
+    last = b""
+    for line in _lines_of_piece(store, piece, ended=ended):
+        yield line
+        last = line
+    if ended and last and not is_ending(last):
+        yield marker(CUT_OFF, at=json.loads(last).get("at"), reason="the attempt's worker or machine was lost")
+
+
+def is_ending(line: bytes) -> bool:
+    """Whether the attempt's worker wrote this as the attempt's last line."""
+    facts = json.loads(line)
+    return facts.get("source") == "worker" and facts.get("event") in ENDINGS
 
 
 def is_sealed_by(parts: Parts, token: int | None) -> bool:
@@ -63,17 +105,35 @@ def is_sealed_by(parts: Parts, token: int | None) -> bool:
     return any(name is not None and name.token == token for name in names)
 
 
-def _runs(segments: Iterable[Segment]) -> Iterator[tuple[list[Segment], int]]:
-    """Runs of segments without a gap, each with the number of bytes missing before it."""
-    run: list[Segment] = []
-    end = missing = 0
+def _lines_of_piece(store: LogStore, piece: Piece, *, ended: bool) -> Iterator[bytes]:
+    if piece.spooled is not None:
+        yield from clean_lines(piece.spooled, ended=ended)
+        return
+    for run, missing in _runs(piece.segments, piece.start):
+        if missing:
+            yield marker("lines missing", at=None, bytes=missing)
+        yield from clean_lines(chain.from_iterable(store.get(segment.key, start) for segment, start in run))
+
+
+def _runs(segments: Iterable[Segment], end: int) -> Iterator[tuple[list[tuple[Segment, int]], int]]:
+    """Runs of segments without a gap, each with the number of bytes missing before it.
+
+    Of a segment that overlaps what comes before it, cut anew after a crash, only the rest counts: from that byte on.
+    """
+    run: list[tuple[Segment, int]] = []
+    missing = 0
     for segment in segments:
+        if segment.offset + segment.length <= end:
+            continue
         if segment.offset > end:
             if run:
                 yield run, missing
             run, missing = [], segment.offset - end
-        if segment.offset >= end:  # a piece that overlaps was cut anew after a crash: its bytes are known
-            run.append(segment)
-            end = segment.offset + segment.length
+        run.append((segment, max(end - segment.offset, 0)))
+        end = segment.offset + segment.length
     if run:
         yield run, missing
+
+
+def _end_of(segments: Iterable[Segment], start: int) -> int:
+    return max([start, *(segment.offset + segment.length for segment in segments)])

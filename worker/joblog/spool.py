@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
@@ -20,6 +21,8 @@ from worker.joblog.identity import LogIdentity
 
 LONGEST_LINE = 64 * 1024
 _CUT = b" (cut)"
+_CHUNK = 256 * 1024
+_UPLOADED = "+"  # before a noted key; no key begins so
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NAME = re.compile(
     r"(?P<created>\d{16,18})\.job-(?P<job>[0-9a-f-]{36})\.(?P<token>\d{20})\.(?P<attempt>\d{6,})\.ndjson"
@@ -35,6 +38,25 @@ class Spool:
     def path(self, identity: LogIdentity) -> Path:
         """The spool file of an attempt, whether it exists or not."""
         return self.root / f"{_stem(identity)}.ndjson"
+
+    def size(self, identity: LogIdentity) -> int:
+        """Bytes of the spool file; 0 without one."""
+        try:
+            return self.path(identity).stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def read(self, identity: LogIdentity, *, start: int = 0) -> Iterator[bytes]:
+        """The spool file's bytes in chunks, as far as it is written when they are read; nothing without one."""
+        with contextlib.suppress(FileNotFoundError), self.opened(identity, start=start) as chunks:
+            yield from chunks
+
+    @contextlib.contextmanager
+    def opened(self, identity: LogIdentity, *, start: int = 0) -> Iterator[Iterator[bytes]]:
+        """As `read`, for a file that may be deleted between now and the reading; raises FileNotFoundError."""
+        with self.path(identity).open("rb") as file:
+            file.seek(start)
+            yield iter(partial(file.read, _CHUNK), b"")
 
     def building(self, identity: LogIdentity) -> Path:
         """Where the attempt's owner builds the sealed log."""
@@ -73,8 +95,30 @@ class Spool:
 
     def noted_keys(self, identity: LogIdentity) -> list[str]:
         """The keys remembered for this attempt, each once."""
+        return [word for word in self._noted(identity) if not word.startswith(_UPLOADED)]
+
+    def freeze(self, identity: LogIdentity, key: str) -> None:
+        """Decide for good that this is the next segment: after a crash the same bytes go to the same key.
+
+        What is uploaded must not outlive its spool in a power cut, so both are on the disk before the first try.
+        """
+        for path, line in ((self.path(identity), ""), (self._notes(identity), f"\n{key}\n")):
+            with open(path, "a", encoding="utf-8", opener=_private) as file:
+                file.write(line)
+                file.flush()
+                os.fsync(file.fileno())
+
+    def note_uploaded(self, identity: LogIdentity, key: str) -> None:
+        """Remember that the store has this segment, so that the next process need not send it again."""
+        self.note_keys(identity, [_UPLOADED + key])
+
+    def uploaded_keys(self, identity: LogIdentity) -> set[str]:
+        """The segments that the store is known to have."""
+        return {word.removeprefix(_UPLOADED) for word in self._noted(identity) if word.startswith(_UPLOADED)}
+
+    def _noted(self, identity: LogIdentity) -> list[str]:
         try:
-            return list(dict.fromkeys(self._notes(identity).read_text(encoding="utf-8").split()))
+            return list(dict.fromkeys(self._notes(identity).read_text(encoding="utf-8", errors="replace").split()))
         except FileNotFoundError:
             return []
 
@@ -123,6 +167,12 @@ class SpoolWriter:
     def is_empty(self) -> bool:
         """Nobody has written a line yet."""
         return self._descriptor is not None and os.fstat(self._descriptor).st_size == 0
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file, whoever wrote them; 0 while it cannot be opened."""
+        with self._lock:
+            return 0 if self._descriptor is None else os.fstat(self._descriptor).st_size
 
     def close(self) -> None:
         """Stop writing, and give up the share in the lock."""

@@ -29,6 +29,7 @@ class LogState:
 
 _SEAL = "select queue.seal_log(%s, %s, %s, %s, %s) as sealed"
 _TAKE_UNSEALED = "select * from queue.take_unsealed(%s, %s)"
+_RETAKE = "select * from queue.retake_log(%s)"
 _KEPT = """
 select id from public.indexing_jobs where id = any (%s) and status in ('queued', 'in_progress')"""
 _STATE = """
@@ -61,6 +62,12 @@ async def take_unsealed(connection: Connection, *, after_seconds: float, limit: 
     parameters = (timedelta(seconds=after_seconds), limit)
     rows = await (await connection.execute(_TAKE_UNSEALED, parameters)).fetchall()
     return [_state_of_row(row) for row in rows]
+
+
+async def retake_log(connection: Connection, job_id: UUID) -> LogState | None:
+    """Take the log of a job at its end over, sealed or not, under a new log token; None if it is not at its end."""
+    row = await (await connection.execute(_RETAKE, (job_id,))).fetchone()
+    return _state_of_row(row) if row else None
 
 
 async def unfinished(connection: Connection, job_ids: Collection[UUID]) -> set[UUID]:

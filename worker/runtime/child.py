@@ -23,6 +23,7 @@ from worker.handlers.registry import find, parse_payload
 from worker.job import GitToken, Job, JobLog
 from worker.joblog.identity import identity_of
 from worker.joblog.log import open_job_log
+from worker.joblog.room import LogLimits
 from worker.joblog.spool import Spool
 from worker.redact import Redactor
 from worker.runtime import tree
@@ -41,6 +42,7 @@ class ChildOrder:
     workdir: Path
     spool_root: Path
     log_level: str
+    log_limits: LogLimits
     memory_bytes: int
     file_bytes: int
     processes: int
@@ -54,8 +56,10 @@ def child_main(order: ChildOrder, liveness: Connection, channel: socket.socket) 
     _limit(order)
     threading.Thread(target=_die_with_worker, args=(liveness, order.workdir), name="liveness", daemon=True).start()
     context = ChildContext(order, channel)
+    answer = _answer(context)
+    context.close_log()
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        channel.sendall(_answer(context))
+        channel.sendall(answer)
 
 
 def _limit(order: ChildOrder) -> None:
@@ -101,7 +105,9 @@ class ChildContext:
         self.processes = order.processes
         self.redactor = Redactor()
         spool = Spool(order.spool_root)
-        self._opened = open_job_log(spool, identity_of(order.job), self.redactor, source="child", level=order.log_level)
+        self._opened = open_job_log(
+            spool, identity_of(order.job), self.redactor, source="child", level=order.log_level, limits=order.log_limits
+        )
         self.log: JobLog = self._opened.log
         self.published_result: dict[str, Any] | None = None
         self._channel = channel
@@ -142,6 +148,10 @@ class ChildContext:
     def event(self, verb: str, message: str | None = None, **context: Any) -> None:
         """Tell the parent an event of the job."""
         self._send(pack(kind="event", verb=verb, message=message, context=self.redactor.value(context)))
+
+    def close_log(self) -> None:
+        """Nothing more is logged."""
+        self._opened.close()
 
     def published(self, result: Mapping[str, Any]) -> None:
         """The handler has completed the job in its own transaction: from here on a crash changes nothing."""

@@ -195,7 +195,7 @@ class Inline:
                 await held.reporter.flush()
             verb = await self._endings.record(held.job, outcome, is_lost=lambda: held.stopped is Stop.LOST)
             self._endings.tell(held.job, outcome, verb, held.seconds)
-            await self._logs.end(held.job, outcome, verb)
+            self._logs.end(held.job, outcome, verb)
         except Exception:
             self._log.exception("the end of an attempt could not be recorded", job=str(held.job.id))
         finally:

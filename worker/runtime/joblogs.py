@@ -1,29 +1,36 @@
-"""The parent's part in job logs: the first lines, the last lines, and sealing or shipping when an attempt has ended."""
+"""The parent's part in job logs: the first lines, the last lines, flushing in between, and handing on at the end."""
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
+import contextlib
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
-import psycopg
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
-
-from worker import metrics
-from worker.errors import LogStoreError, WorkerError
+from worker.errors import WorkerError
 from worker.job import Job, Outcome
+from worker.joblog.flush import Flusher
+from worker.joblog.health import StoreHealth
 from worker.joblog.identity import LogIdentity, identity_of
 from worker.joblog.log import OpenJobLog, open_job_log
-from worker.joblog.recover import leftovers
 from worker.joblog.retention import sweep
-from worker.joblog.seal import Sealed, seal, ship
+from worker.joblog.room import LogLimits, SpoolRoom
 from worker.joblog.spool import Spool
 from worker.joblog.stores import open_store
 from worker.logging import get_logger, redactor
 from worker.queue.events import events_of
-from worker.queue.seal import LogState, log_state, seal_log, take_unsealed, unfinished
+from worker.queue.seal import take_unsealed, unfinished
+from worker.runtime.settle import DATABASE_TROUBLE, Pool, Settler, from_thread
 from worker.settings import Settings
 
-Pool = AsyncConnectionPool[psycopg.AsyncConnection[dict[str, Any]]]
-DATABASE_TROUBLE = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
+FLUSH_AT = 3 / 4
+"""Of WORKER_LOG_FLUSH_INTERVAL: at this age a line is uploaded, which leaves time for the upload itself."""
+
+STORE_THREADS = 8
+SECONDS_BETWEEN_RETURNS = 5.0
+"""How often the worker comes back to spools that could not be settled."""
+
+SECONDS_FOR_THE_BUCKET = 5.0
+T = TypeVar("T")
 
 
 class JobLogs:
@@ -31,23 +38,46 @@ class JobLogs:
 
     def __init__(self, settings: Settings, pool: Pool) -> None:
         self.spool_root = settings.state_dir / "spool"
+        self.limits = log_limits(settings)
         self._settings = settings
         self._pool = pool
         self._spool = Spool(self.spool_root)
         self._store = open_store(settings)
+        self._executor = ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="log store")
+        self._health = StoreHealth()
+        room = SpoolRoom(
+            self.spool_root,
+            most_bytes=settings.worker_log_spool_mb * 2**20,
+            least_free_bytes=settings.worker_log_min_free_mb * 2**20,
+        )
+        self._flusher = Flusher(
+            self._store, self._spool, self._executor, self._health,
+            age_seconds=settings.worker_log_flush_interval * FLUSH_AT, on_look=room.look,
+        )  # fmt: skip
+        self._settler = Settler(self._store, self._spool, pool, self._executor, self._health)
         self._open: dict[int, OpenJobLog] = {}
+        self._making: asyncio.Task[None] | None = None
+        self._settling: set[asyncio.Task[None]] = set()
 
     async def prepare(self) -> None:
-        """Make the bucket, and finish what dead processes of this machine left in the spool."""
-        await asyncio.to_thread(self._store.ensure_bucket)
-        loop = asyncio.get_running_loop()
-        await asyncio.to_thread(self._recover, loop)
+        """Make the bucket, as far as the store answers soon, and begin to flush."""
+        self._flusher.start()
+        self._making = asyncio.create_task(self._make_bucket())
+        await asyncio.wait([self._making], timeout=SECONDS_FOR_THE_BUCKET)
+
+    async def keep(self) -> None:
+        """Finish what dead processes of this machine left in the spool, and what could not be settled; runs until
+        cancelled.
+        """
+        while True:
+            try:
+                await self._return_to_spools()
+            except Exception:  # without this loop logs stay where they are
+                get_logger().exception("returning to left-over logs failed")
+            await asyncio.sleep(SECONDS_BETWEEN_RETURNS)
 
     async def begin(self, job: Job, worker: str) -> None:
         """Open the attempt's log; the first attempt's begins with how the job came to be."""
-        identity = identity_of(job)
-        if job.attempt > 1:
-            await asyncio.to_thread(self._ship_earlier, identity)
         opened = await asyncio.to_thread(self.open, job, worker)
         if job.attempt == 1:
             for event in await self._events(job):
@@ -63,102 +93,110 @@ class JobLogs:
             source="worker",
             level=self._settings.worker_log_level,
             worker=worker,
+            limits=self.limits,
         )
         self._open[job.lease_token] = opened
+        self._flusher.watch(identity_of(job))
         return opened
 
-    async def end(self, job: Job, outcome: Outcome, verb: str) -> None:
-        """Write the last line and hand the log on: sealed when the job has ended, shipped when it goes on elsewhere."""
-        opened = self._open.pop(job.lease_token, None)
+    def end(self, job: Job, outcome: Outcome, verb: str) -> None:
+        """Write the last line and hand the log on, behind the caller's back: no job waits for the log store."""
+        opened = self._open.get(job.lease_token)
         if opened is None:
             return
-        opened.log.info(verb, error_class=outcome.error_class, reason=outcome.message, **_summary(outcome))
-        try:
-            await self._hand_on(identity_of(job), verb)
-        except (WorkerError, *DATABASE_TROUBLE) as failure:
-            metrics.log_upload_failed()
-            get_logger().warning("log stays in the spool", job=str(job.id), reason=str(failure))
-        finally:
+        opened.end(verb, error_class=outcome.error_class, reason=outcome.message, **_summary(outcome))
+        task = asyncio.create_task(self._hand_on(identity_of(job), opened))
+        self._settling.add(task)
+        task.add_done_callback(self._settling.discard)
+
+    async def close(self, seconds: float) -> None:
+        """Settle what has ended; what cannot be settled is brought to the store at least, for whoever seals it."""
+        self._flusher.stop()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                if self._settling:
+                    await asyncio.wait(self._settling)
+                await self._return_to_spools()
+                await self._upload_spools()
+        for task in [*self._settling, *([self._making] if self._making else [])]:
+            task.cancel()
+        await asyncio.gather(*self._settling, return_exceptions=True)
+        for opened in self._open.values():
             opened.close()
+        self._executor.shutdown(wait=False, cancel_futures=True)
 
     async def seal_abandoned(self) -> int:
         """Seal logs of jobs that ended long ago without a worker of their own; answers how many."""
+        if not self._health.may_try:
+            return 0
         async with self._pool.connection() as connection:
             states = await take_unsealed(connection, after_seconds=600)
         for state in states:
             assert state.token is not None
             identity = LogIdentity(state.job_id, state.created_at, state.token, state.attempt)
-            try:
-                await self._seal(identity, state)
-            except (WorkerError, *DATABASE_TROUBLE) as failure:  # one bad log stops no other
-                get_logger().warning("an abandoned log is not sealed", job=str(state.job_id), reason=str(failure))
+            await self._try(identity, self._settler.seal(identity, state))
         return len(states)
 
     async def sweep(self) -> int:
         """Delete logs past their retention, never a running job's; answers how many objects went."""
-        ask = self._from_thread(unfinished)
-        return await asyncio.to_thread(
-            lambda: sweep(self._store, self._settings.worker_log_retention_days, running=ask)
-        )
+        ask = from_thread(self._pool, unfinished)
+        return await self._in_thread(lambda: sweep(self._store, self._settings.worker_log_retention_days, running=ask))
 
-    async def _hand_on(self, identity: LogIdentity, verb: str) -> None:
-        state = await self._state(identity)
-        mine = state is not None and state.token == identity.token and state.status.is_terminal
-        if verb == "lost" or state is None or not mine or not await self._seal(identity, state):
-            await asyncio.to_thread(ship, self._store, self._spool, identity)
-
-    async def _seal(self, identity: LogIdentity, state: LogState) -> bool:
-        def commit(sealed: Sealed) -> bool:
-            return ask(identity.job_id, identity.token, sealed.parts, sealed.bytes, sealed.lines)
-
-        ask = self._from_thread(seal_log)
-        sealed = await asyncio.to_thread(
-            lambda: seal(self._store, self._spool, identity, previous=state.parts, commit=commit)
-        )
-        if sealed is not None:
-            metrics.log_stored(sealed.bytes)
-        return sealed is not None
-
-    def _ship_earlier(self, identity: LogIdentity) -> None:
-        """Lines of this job's earlier attempts that a dead worker of this machine left behind."""
-        for earlier in self._spool.identities(identity.job_id):
-            if earlier.token == identity.token:
-                continue
-            with self._spool.claim(earlier) as free:
-                if free:
-                    self._try_to_ship(earlier)
-
-    def _try_to_ship(self, identity: LogIdentity) -> None:
-        try:
-            ship(self._store, self._spool, identity)
-        except LogStoreError as failure:
-            get_logger().warning("an earlier log stays in the spool", job=str(identity.job_id), reason=str(failure))
-
-    def _recover(self, loop: asyncio.AbstractEventLoop) -> None:
-        """In a thread: every left-over spool is locked by us while it is handled."""
-        for identity in leftovers(self._spool):
+    async def _make_bucket(self) -> None:
+        while True:
             try:
-                asyncio.run_coroutine_threadsafe(self._finish_leftover(identity), loop).result()
-            except (WorkerError, *DATABASE_TROUBLE) as failure:
-                get_logger().warning(
-                    "a left-over log stays in the spool", job=str(identity.job_id), reason=str(failure)
-                )
+                with self._health.call() as may_call:
+                    if may_call:
+                        await self._in_thread(self._store.ensure_bucket)
+                        return
+            except WorkerError as failure:
+                get_logger().warning("the log store is not ready", reason=str(failure), hint=failure.hint)
+            await asyncio.sleep(SECONDS_BETWEEN_RETURNS)
 
-    async def _finish_leftover(self, identity: LogIdentity) -> None:
-        state = await self._state(identity)
-        if state is None:
-            await asyncio.to_thread(self._spool.remove, identity)
-            return
-        named = any(part.get("key") == identity.sealed_key for part in state.parts)
-        mine = state.token == identity.token
-        if mine and not state.status.is_terminal and state.status == "in_progress":
-            return  # its worker is gone but not rescued yet: after that it is shipped
-        if not (named or (mine and state.status.is_terminal)) or not await self._seal(identity, state):
-            await asyncio.to_thread(ship, self._store, self._spool, identity)
+    async def _hand_on(self, identity: LogIdentity, opened: OpenJobLog) -> None:
+        try:
+            if (upload := self._flusher.let_go(identity)) is not None:
+                await asyncio.wait([asyncio.wrap_future(upload)])
+            await self._in_thread(self._flusher.count_rest, identity)
+            await self._settle(identity)
+        finally:
+            self._open.pop(identity.token, None)
+            opened.close()
 
-    async def _state(self, identity: LogIdentity) -> LogState | None:
-        async with self._pool.connection() as connection:
-            return await log_state(connection, identity.job_id)
+    async def _return_to_spools(self) -> None:
+        """Settle every spool that nobody writes, some at a time, as long as Postgres and the store answer."""
+        waiting = [identity for identity in self._spool.identities() if identity.token not in self._open]
+        self._spool.remove_orphans()
+
+        async def settle_some() -> None:
+            while waiting and self._health.may_try:
+                identity = waiting.pop(0)
+                with self._spool.claim(identity) as ours:
+                    if ours and not await self._settle(identity):
+                        await asyncio.sleep(0.1)
+
+        await asyncio.gather(*(settle_some() for _ in range(STORE_THREADS // 2)))
+
+    async def _upload_spools(self) -> None:
+        for identity in self._spool.identities():
+            with self._spool.claim(identity) as ours:
+                if ours and self._health.may_try:
+                    await self._try(identity, self._settler.upload(identity))
+
+    async def _settle(self, identity: LogIdentity) -> bool:
+        is_settled = await self._try(identity, self._settler.settle(identity))
+        if is_settled:
+            self._flusher.forget(identity)
+        return is_settled
+
+    async def _try(self, identity: LogIdentity, work: Awaitable[bool]) -> bool:
+        try:
+            return await work
+        except (WorkerError, *DATABASE_TROUBLE) as failure:
+            get_logger().warning("log stays in the spool", job=str(identity.job_id), reason=str(failure))
+        except Exception:  # one bad log stops no other
+            get_logger().exception("log stays in the spool", job=str(identity.job_id))
+        return False
 
     async def _events(self, job: Job) -> list[dict[str, Any]]:
         try:
@@ -167,15 +205,14 @@ class JobLogs:
         except DATABASE_TROUBLE:
             return []
 
-    def _from_thread(self, ask: Callable[..., Any]) -> Callable[..., Any]:
-        """A queue function that takes a connection first, as a plain function for code in a thread."""
-        loop = asyncio.get_running_loop()
+    async def _in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
+        """In a thread for the store: a slow one must not take those that everything else needs."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, work, *arguments)
 
-        async def asked(*arguments: Any) -> Any:
-            async with self._pool.connection() as connection:
-                return await ask(connection, *arguments)
 
-        return lambda *arguments: asyncio.run_coroutine_threadsafe(asked(*arguments), loop).result()
+def log_limits(settings: Settings) -> LogLimits:
+    """The bounds of an attempt's log."""
+    return LogLimits(settings.worker_log_max_mb * 2**20, settings.worker_log_max_lines)
 
 
 def _summary(outcome: Outcome) -> dict[str, Any]:

@@ -91,6 +91,7 @@ class Slots:
             workdir=self._scratch.folder(job),
             spool_root=self._logs.spool_root,
             log_level=self._settings.worker_log_level,
+            log_limits=self._logs.limits,
             memory_bytes=self._settings.worker_memory_mb * 2**20 * 4,
             file_bytes=self._settings.worker_max_fetch_mb * 2**20 * 2,
             processes=self._settings.worker_extractors,
@@ -105,7 +106,7 @@ class Slots:
             await reporter.flush()
             verb = await self._endings.record(job, outcome, is_lost=lambda: attempt.stopped is Stop.LOST)
             self._endings.tell(job, outcome, verb, time.monotonic() - started)
-            await self._logs.end(job, outcome, verb)
+            self._logs.end(job, outcome, verb)
         except Exception:
             self._log.exception("the end of an attempt could not be recorded", job=str(job.id))
         finally:

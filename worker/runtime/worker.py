@@ -13,7 +13,6 @@ from worker.database.connect import connect
 from worker.database.listen import Listener
 from worker.database.pool import make_pool
 from worker.database.session import Session
-from worker.errors import WorkerError
 from worker.handlers import chosen_types, job_types, load_modules
 from worker.job import Job
 from worker.logging import get_logger
@@ -39,6 +38,9 @@ SECONDS_BETWEEN_PASSING_ON = 1.0
 
 SECONDS_TO_HAND_BACK = 15
 """Longest wait for killing trees and recording releases; a database that is away longer finds them by rescue."""
+
+SECONDS_TO_HAND_LOGS_ON = 10
+"""Longest wait for the log store at the end; what it does not take by then stays in the spool."""
 
 
 class Worker:
@@ -97,12 +99,13 @@ class Worker:
             await asyncio.to_thread(self.launcher.warm_up)
         await self.pool.open()
         self.heartbeat.start()
-        await self._recover_logs()
+        await self.logs.prepare()
         background = [
             asyncio.create_task(watch_memory(self.slots.running.values, self.settings.worker_memory_mb * 2**20)),
             asyncio.create_task(self.inline.watch_time()),
             asyncio.create_task(self._watch_heartbeat()),
             asyncio.create_task(self.maintenance.run()),
+            asyncio.create_task(self.logs.keep()),
             *([asyncio.create_task(self._listen())] if self.settings.worker_listen else []),
         ]
         try:
@@ -112,6 +115,7 @@ class Worker:
             for task in background:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
+            await self.logs.close(SECONDS_TO_HAND_LOGS_ON)
             await asyncio.to_thread(self.heartbeat.end)
             await self._claims.close()
             await self._completions.close()
@@ -131,12 +135,6 @@ class Worker:
             "renewal_age_seconds": round(age, 3),
         }
         return worker_id is not None and age < self.settings.worker_lease_seconds, facts
-
-    async def _recover_logs(self) -> None:
-        try:
-            await self.logs.prepare()
-        except (WorkerError, *DATABASE_TROUBLE) as failure:
-            self._log.warning("left-over logs wait for the next start", reason=str(failure))
 
     # Claiming
 
