@@ -23,5 +23,6 @@ pytest_plugins = [
     "tests.fixtures.proxy",
     "tests.fixtures.own_server",
     "tests.fixtures.pgbouncer",
+    "tests.fixtures.prometheus",
     "tests.fixtures.leaks",
 ]

@@ -107,6 +107,7 @@ _VERBS = [
 _LEVELS = ["debug", "info", "warning", "error", "critical"]
 _KILLS = ["time", "memory", "cancel", "release", "lost"]
 _WORKER_STATES = ["running", "draining", "fenced", "silent"]
+_CRASHES = ["child_crashed", "out_of_memory", "worker_failed"]
 _KINDS = ["child", "light"]
 _POOLS = ["worker", "receiver", "health", "calls"]
 _CACHES = ["git", "contents"]
@@ -144,6 +145,8 @@ _workers = _gauge("workers", "Workers by state; silent: not seen for a minute; u
 _worker_slots = _gauge("workers_slots", "Slots of all running workers together; use max().")
 _claims = _counter("claims_total", "Jobs claimed.")
 _attempts = _counter("attempts_total", "Attempts ended.", ["job_type", "outcome", "error_class"])
+_attempt_failures = _counter("attempt_failures_total", "Attempts ended by an error or a crash.", ["job_type"])
+_crashes = _counter("attempt_crashes_total", "Attempts whose process died.", ["error_class"])
 _attempt_seconds = _slow("attempt_seconds", "Time of attempts and their phases.", ["job_type", "phase"])
 _pickup = Histogram(
     "pickup_seconds", "From enqueue to start.", ["job_type"], "indexing_worker", registry=REGISTRY, buckets=_PICKUP
@@ -152,6 +155,7 @@ _slots = _gauge("slots", "Slots of this worker.", ["kind", "state"])
 _listening = _gauge("listening", "1 while notifications of new jobs provably arrive, 0 while polling.")
 _renewals = _counter("lease_renewals_total", "Lease renewals that Postgres confirmed.")
 _renewal_age = _gauge("lease_renewal_age_seconds", "Since the last confirmed renewal.")
+_lease = _gauge("lease_seconds", "Length of this worker's lease; it fences itself after two thirds of it.")
 _fences = _counter("fences_total", "Times this worker gave its jobs up because its lease was in doubt.")
 _rescues = _counter("rescues_total", "Jobs taken back from dead workers.")
 _mended = _counter("mended_total", "Repositories and tenants woken by the safety net; should stay 0.")
@@ -219,6 +223,7 @@ def announce_job_types(job_types: Iterable[str]) -> None:
         _queue_due.labels(job_type)
         _queue_overdue.labels(job_type)
         _pickup.labels(job_type)
+        _attempt_failures.labels(job_type)
         _attempt_seconds.labels(job_type, "total")
         for outcome in _OUTCOMES:
             _attempts.labels(job_type, outcome, "none")
@@ -247,6 +252,7 @@ for _pool_metric in (_pool_most, _pool_waiting, *_pool_counters.values()):
 _announce(_rejected, _VERBS)
 _announce(_kills, _KILLS)
 _announce(_log_dropped, _LEVELS)
+_announce(_crashes, _CRASHES)
 
 
 _DATABASE_WIDE = (
@@ -361,6 +367,13 @@ def attempt_ended(job_type: str, outcome: str, error_class: str | None, seconds:
     count, histogram = _attempts_of(job_type, outcome, error_class)
     count.inc()
     histogram.observe(seconds)
+    if outcome in ("retry", "fail"):
+        _attempt_failures.labels(_known(job_type, _job_types)).inc()
+
+
+def crashed(error_class: str | None) -> None:
+    """An attempt ended because its process died."""
+    _crashes.labels(_known(error_class or "none", _CRASHES)).inc()
 
 
 def phase_ended(job_type: str, phase: str, seconds: float) -> None:
@@ -377,6 +390,11 @@ def slots(kind: str, *, running: int, free: int) -> None:
 def listening(proven: bool) -> None:
     """Notifications of new jobs arrive, or they do not."""
     _listening.set(proven)
+
+
+def lease(seconds: float) -> None:
+    """How long this worker's lease is."""
+    _lease.set(seconds)
 
 
 def lease_renewed() -> None:

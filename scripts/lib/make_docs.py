@@ -6,11 +6,20 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from scripts.lib.alerts import RULE_TESTS, RULES, rule_tests, rules
 from scripts.lib.configuration_page import PAGE as CONFIGURATION
 from scripts.lib.configuration_page import configuration_page
+from scripts.lib.dashboard import PAGE as DASHBOARD
+from scripts.lib.dashboard import dashboard
 from scripts.lib.house_diagram import DIAGRAM, house_diagram
 
-MADE: dict[Path, Callable[[], str]] = {CONFIGURATION: configuration_page, DIAGRAM: house_diagram}
+MADE: dict[Path, Callable[[], str]] = {
+    CONFIGURATION: configuration_page,
+    RULES: rules,
+    RULE_TESTS: rule_tests,
+    DASHBOARD: dashboard,
+    DIAGRAM: house_diagram,
+}
 """Each page that nobody writes by hand, and what makes it."""
 
 

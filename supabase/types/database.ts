@@ -526,6 +526,54 @@ export type Database = {
           }
         ]
       }
+      "repository_checks": {
+        Row: {
+          "checked_at": string | null
+          "due_at": string
+          "failures": number
+          "missed": number
+          "problem": string | null
+          "repository_id": string
+        }
+        ComputedFields: never
+        Insert: {
+          "checked_at"?: string | null
+          "due_at": string
+          "failures"?: number
+          "missed"?: number
+          "problem"?: string | null
+          "repository_id": string
+        }
+        Update: {
+          "checked_at"?: string | null
+          "due_at"?: string
+          "failures"?: number
+          "missed"?: number
+          "problem"?: string | null
+          "repository_id"?: string
+        }
+        Relationships: [
+          {
+            foreignKeyName: "repository_checks_repository_id_fkey"
+            columns: ["repository_id"]
+            isOneToOne: true
+            referencedRelation: "documents"
+            referencedColumns: ["repository_id"]
+          },{
+            foreignKeyName: "repository_checks_repository_id_fkey"
+            columns: ["repository_id"]
+            isOneToOne: true
+            referencedRelation: "repositories"
+            referencedColumns: ["id"]
+          },{
+            foreignKeyName: "repository_checks_repository_id_fkey"
+            columns: ["repository_id"]
+            isOneToOne: true
+            referencedRelation: "repository_status"
+            referencedColumns: ["repository_id"]
+          }
+        ]
+      }
       "token_usage": {
         Row: {
           "api_key_id": string | null

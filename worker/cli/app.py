@@ -13,6 +13,7 @@ from worker import __version__
 from worker.cli import (
     acting,
     demo,
+    doctor,
     documents,
     draining,
     indexing,
@@ -71,6 +72,7 @@ for module in (
     lanes,
     draining,
     standing,
+    doctor,
     searching,
     symbols,
     relations,

@@ -42,11 +42,11 @@ def run_checks(*, as_json: bool) -> bool:
     checks: list[tuple[str, Callable[[Settings], str]]] = [
         ("Postgres", _postgres),
         ("git", _git),
-        ("log store", _log_store),
+        ("log store", log_store),
         ("webhook master key", _master_key),
         ("scratch folder", _scratch),
     ]
-    findings = [_try(name, lambda check=check: check(settings)) for name, check in checks]
+    findings = [attempt(name, lambda check=check: check(settings)) for name, check in checks]
     if as_json:
         print_json({"settings": masked(settings), "checks": [asdict(finding) for finding in findings]})
     else:
@@ -54,7 +54,8 @@ def run_checks(*, as_json: bool) -> bool:
     return all(finding.passed for finding in findings)
 
 
-def _try(name: str, check: Callable[[], str]) -> Finding:
+def attempt(name: str, check: Callable[[], str]) -> Finding:
+    """Run one check; what it raises becomes the finding."""
     try:
         return Finding(name, True, check())
     except WorkerError as failure:
@@ -81,7 +82,7 @@ def _git(_: Settings) -> str:
     return git_version()
 
 
-def _log_store(settings: Settings) -> str:
+def log_store(settings: Settings) -> str:
     """Write, read, list and delete, as the worker will."""
     store = open_store(settings)
     store.ensure_bucket()

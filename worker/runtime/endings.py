@@ -80,6 +80,8 @@ class Endings:
     def tell(self, job: Job, outcome: Outcome, verb: str, seconds: float) -> None:
         """Count the ended attempt and write the worker's own log line of it."""
         metrics.attempt_ended(job.job_type, verb, outcome.error_class, seconds)
+        if outcome.ending is Ending.CRASH:
+            metrics.crashed(outcome.error_class)
         if outcome.ending is Ending.PUBLISHED:
             _count_work(job, outcome.result)
         facts = {

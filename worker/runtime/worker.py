@@ -52,6 +52,7 @@ class Worker:
         self._child_types = [name for name in types if name in job_types(inline=False)]
         self._inline_types = [name for name in types if name in job_types(inline=True)]
         metrics.announce_job_types(types)
+        metrics.lease(settings.worker_lease_seconds)
         self.settings = settings
         self.heartbeat = Heartbeat(
             lambda: connect(database_url, name="indexing-worker heartbeat", patience=settings.worker_lease_seconds / 3),
