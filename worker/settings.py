@@ -208,6 +208,17 @@ class Settings(BaseSettings):
     )
     worker_log_retention_days: float = Field(7, gt=0, le=3650, description="Job logs are deleted after this.")
 
+    # Traces
+    worker_otlp_endpoint: str | None = Field(
+        None,
+        description="Collector of OpenTelemetry traces, OTLP over HTTP, such as http://127.0.0.1:4318; default: no "
+        "traces. Needs the extra `otel`.",
+    )
+    worker_otlp_headers: SecretStr | None = Field(
+        None, description="`name=value[,name=value]`, sent to the collector; its token, for example."
+    )
+    worker_trace_share: float = Field(1.0, ge=0, le=1, description="Share of all jobs that is traced.")
+
     @field_validator("database_url", "database_listen_url")
     @classmethod
     def _is_postgres_url(cls, url: SecretStr | None) -> SecretStr | None:
@@ -221,7 +232,9 @@ class Settings(BaseSettings):
             raise ValueError("must begin with postgresql:// or postgres://")
         return url
 
-    @field_validator("supabase_url", "worker_public_url", "aws_endpoint_url", "worker_github_api_url")
+    @field_validator(
+        "supabase_url", "worker_public_url", "aws_endpoint_url", "worker_github_api_url", "worker_otlp_endpoint"
+    )
     @classmethod
     def _is_http_url(cls, url: str | None) -> str | None:
         if url is not None and not re.match(r"https?://[^/\s]+", url):

@@ -1,14 +1,18 @@
 """run, receive, migrate, check: the processes of a deployment and what prepares them."""
 
+import contextlib
 import socket
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
 import uvloop
 
+from worker import tracing
 from worker.cli.looks import print_json
 from worker.cli.state import Json, open_state
 from worker.errors import WorkerError
+from worker.settings import Settings
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -32,7 +36,8 @@ def run(
 
     with open_state(process="worker", quiet=False, worker_slots=slots, worker_metrics_port=metrics_port) as state:
         _must_be_free(state.settings.worker_http_host, state.settings.worker_metrics_port, "--metrics-port")
-        uvloop.run(run_worker(state.settings, state.database.url, until_idle=until_idle))
+        with _traced(state.settings, "worker"):
+            uvloop.run(run_worker(state.settings, state.database.url, until_idle=until_idle))
 
 
 def receive(
@@ -48,7 +53,17 @@ def receive(
 
     with open_state(process="receiver", quiet=False, worker_receiver_port=port) as state:
         _must_be_free(state.settings.worker_http_host, state.settings.worker_receiver_port, "--port")
-        serve(state.settings, state.database.url)
+        with _traced(state.settings, "receiver"):
+            serve(state.settings, state.database.url)
+
+
+@contextlib.contextmanager
+def _traced(settings: Settings, process: str) -> Iterator[None]:
+    tracing.configure(settings, process=process)
+    try:
+        yield
+    finally:
+        tracing.end()
 
 
 def _must_be_free(host: str, port: int, option: str) -> None:

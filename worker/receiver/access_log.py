@@ -44,6 +44,7 @@ def _tell(scope: Scope, status: int, seconds: float) -> None:
     for name, value in scope["headers"]:
         if name == b"x-github-delivery":
             facts["delivery"] = clean(value.decode("latin-1"))
+    facts |= scope.get("log_facts", {})
     log = get_logger()
     write = log.debug if route in ("health", "live", "metrics") and status == 200 else log.info
     write("request", **facts)

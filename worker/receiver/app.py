@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 from uuid import UUID
@@ -12,7 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from worker import metrics
+from worker import metrics, tracing
 from worker.credentials.master_keys import MasterKeys
 from worker.database.pool import make_pool
 from worker.errors import DatabaseUnavailable
@@ -109,7 +110,9 @@ class Routes:
         return await self._respond(request, self._app_hook.receive)
 
     async def _respond(self, request: Request, receive: Receiver) -> Response:
+        begun = time.time_ns()
         answer = await self._answer(request, receive)
+        _tell_job(request, answer, begun)
         metrics.delivery(request.headers.get("x-github-event"), answer.outcome)
         headers = _RETRY_AFTER if answer.status == 503 else None
         return JSONResponse(answer.content, answer.status, headers)
@@ -145,6 +148,18 @@ class Routes:
         look = asyncio.create_task(self._health.snapshot())
         await asyncio.wait({look}, timeout=SCRAPE_SECONDS)  # a scrape tells more than Postgres' state
         return Response(metrics.exposition(), headers={"Content-Type": metrics.CONTENT_TYPE})
+
+
+def _tell_job(request: Request, answer: Answer, begun: int) -> None:
+    """The job's id into the request's log line, and the delivery into the job's trace."""
+    job = answer.content.get("job_id")
+    if job is None:
+        return
+    request.scope["log_facts"] = {"job": job}
+    if tracing.is_on():
+        facts = {"delivery.id": answer.content.get("delivery_id"), "outcome": answer.outcome, "status": answer.status}
+        facts["event"] = request.headers.get("x-github-event")
+        tracing.delivered(UUID(job), begun, time.time_ns(), facts)
 
 
 def _repository_id(request: Request) -> UUID | None:

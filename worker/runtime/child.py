@@ -32,6 +32,7 @@ from worker.runtime.verdict import verdict
 from worker.settings import Settings
 
 SECONDS_BETWEEN_MESSAGES = 0.2
+MOST_PHASES = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ class ChildOrder:
     memory_bytes: int
     file_bytes: int
     processes: int
+    traced: bool = False  # tell when each phase began and ended
 
 
 def child_main(order: ChildOrder, liveness: Connection, channel: socket.socket) -> None:
@@ -88,7 +90,10 @@ def _answer(context: "ChildContext") -> bytes:
         registration = find(context.job.job_type)
         payload = parse_payload(registration, context.job)
         context.event("start", f"attempt {context.job.attempt}", pid=os.getpid())
-        result = registration.run(context, payload)
+        try:
+            result = registration.run(context, payload)
+        finally:
+            context.tell_phases()
         if context.published_result is not None:
             return pack(kind="published", result=context.published_result)
         return pack(kind="done", result=context.redactor.value(dict(result)))
@@ -112,6 +117,9 @@ class ChildContext:
         self.published_result: dict[str, Any] | None = None
         self._channel = channel
         self._sent_at = 0.0
+        self._traced = order.traced
+        self._phases: list[tuple[str, int, int]] = []
+        self._phase: tuple[str, int] | None = None
 
     @cached_property
     def _secrets(self) -> Secrets:
@@ -140,10 +148,26 @@ class ChildContext:
 
     def progress(self, phase: str, done: int = 0, total: int | None = None) -> None:
         """Tell the parent where the attempt is; calls that come too fast are dropped, a phase's end is not."""
+        if self._traced:
+            self._enter(phase)
         now = time.monotonic()
         if now - self._sent_at >= SECONDS_BETWEEN_MESSAGES or done == total:
             self._sent_at = now
             self._send(pack(kind="progress", phase=phase, done=done, total=total))
+
+    def tell_phases(self) -> None:
+        """Tell the parent all phases, where it wants to know them; they are counted from one to the next."""
+        if self._traced:
+            self._enter(None)
+            self._send(pack(kind="phases", phases=self._phases[:MOST_PHASES]))
+
+    def _enter(self, phase: str | None) -> None:
+        now = time.time_ns()
+        if self._phase is not None and self._phase[0] != phase:
+            self._phases.append((*self._phase, now))
+            self._phase = None
+        if self._phase is None and phase is not None:
+            self._phase = (phase, now)
 
     def event(self, verb: str, message: str | None = None, **context: Any) -> None:
         """Tell the parent an event of the job."""

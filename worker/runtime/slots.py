@@ -5,7 +5,7 @@ import shutil
 import time
 from collections.abc import Callable
 
-from worker import metrics
+from worker import metrics, tracing
 from worker.credentials.git_token import GitTokens
 from worker.job import Ending, Job, Outcome
 from worker.logging import get_logger
@@ -17,6 +17,7 @@ from worker.runtime.joblogs import JobLogs
 from worker.runtime.launch import Launcher
 from worker.runtime.reporter import Reporter
 from worker.runtime.scratch import Scratch
+from worker.runtime.trace import AttemptTrace
 from worker.settings import Settings
 
 
@@ -74,14 +75,15 @@ class Slots:
             lambda git_token: self._launcher.start(self._order(job), git_token),
             timeout_seconds=job.timeout_seconds or self._settings.worker_timeout_seconds,
             first_backoff=self._settings.worker_backoff_seconds,
-            on_message=lambda message: reporter.take(message),  # noqa: PLW0108  (the two know each other)
+            on_message=lambda message: trace.take(message) or reporter.take(message),
         )
+        trace = AttemptTrace(job)
         reporter = Reporter(self._pool, job, on_lost=lambda: self._lose(attempt))
         self._heartbeat.hold(job.lease_token, attempt.stop)
         self.running[job.lease_token] = attempt
         self._show()
         metrics.picked_up(job.job_type, (job.started_at - job.queued_at).total_seconds())
-        task = asyncio.create_task(self._run(attempt, reporter), name=f"job {job.id}")
+        task = asyncio.create_task(self._run(attempt, reporter, trace), name=f"job {job.id}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -95,9 +97,10 @@ class Slots:
             memory_bytes=self._settings.worker_memory_mb * 2**20 * 4,
             file_bytes=self._settings.worker_max_fetch_mb * 2**20 * 2,
             processes=self._settings.worker_extractors,
+            traced=tracing.is_on(),
         )
 
-    async def _run(self, attempt: Attempt, reporter: Reporter) -> None:
+    async def _run(self, attempt: Attempt, reporter: Reporter, trace: AttemptTrace) -> None:
         """The whole story of one attempt; the one place that sees it from claim to sealed log."""
         job, started = attempt.job, time.monotonic()
         reporting = asyncio.create_task(reporter.run())
@@ -106,6 +109,7 @@ class Slots:
             await reporter.flush()
             verb = await self._endings.record(job, outcome, is_lost=lambda: attempt.stopped is Stop.LOST)
             self._endings.tell(job, outcome, verb, time.monotonic() - started)
+            trace.end(outcome, verb)
             self._logs.end(job, outcome, verb)
         except Exception:
             self._log.exception("the end of an attempt could not be recorded", job=str(job.id))
