@@ -59,7 +59,20 @@ _EVENTS = [
     "installation_repositories",
     "none",
 ]
-_ANSWERS = ["queued", "duplicate", "processed", "ignored", "ping", "refused", "malformed", "too_large", "unavailable"]
+_ANSWERS = [
+    "queued",
+    "spooled",
+    "duplicate",
+    "processed",
+    "ignored",
+    "ping",
+    "refused",
+    "forbidden",
+    "limited",
+    "malformed",
+    "too_large",
+    "unavailable",
+]
 _SIGNATURE_FAILURES = ["missing", "mismatch", "unknown_repository", "no_secret", "master_key"]
 _ROUTES = ["webhook", "health", "live", "metrics", "none"]
 _OUTCOMES = [
@@ -176,6 +189,7 @@ _cached = _counter("cache_lookups_total", "What index jobs found kept from earli
 _collected = _counter("collected_blobs_total", "Contents deleted because no file had used them for the grace time.")
 _roundtrip = _quick("database_roundtrip_seconds", "Time of one small query.")
 _database_up = _gauge("database_up", "1 when Postgres answered the last time.")
+_spooled = _gauge("receiver_spooled_deliveries", "Deliveries on the receiver's disk that wait for Postgres.")
 _pool_connections = _gauge("database_pool_connections", "Connections of a pool.", ["pool", "state"])
 _pool_most = _gauge("database_pool_limit_connections", "Most connections of a pool.", ["pool"])
 _pool_waiting = _gauge("database_pool_waiting_requests", "Who waits for a connection now.", ["pool"])
@@ -282,6 +296,11 @@ def _forget_the_queue() -> None:
 def delivery(event: str | None, outcome: str) -> None:
     """One webhook post and how it was answered."""
     _deliveries.labels(_known(event or "none", _EVENTS), _known(outcome, _ANSWERS)).inc()
+
+
+def spooled(deliveries: int) -> None:
+    """So many deliveries wait on the receiver's disk."""
+    _spooled.set(deliveries)
 
 
 def signature_failed(reason: str) -> None:

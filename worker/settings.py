@@ -177,6 +177,26 @@ class Settings(BaseSettings):
         le=100_000,
         description="At most so many of these comparisons begin in a minute.",
     )
+    worker_receiver_spool_dir: Path | None = Field(
+        None,
+        description="While Postgres is away, deliveries are kept in this folder of a volume, synced, and answered with "
+        "202; default: they are answered with 503.",
+    )
+    worker_receiver_spool_mb: int = Field(256, ge=1, le=100_000, description="Bound of that folder; then 503 again.")
+    worker_receiver_rate_per_minute: int = Field(
+        3000, ge=0, le=1_000_000, description="Signed deliveries of one repository above this get 429; 0: no limit."
+    )
+    worker_receiver_allow: str = Field(
+        "",
+        description="Only these addresses may post: ranges separated by commas, or a file with the JSON of "
+        "https://api.github.com/meta; default: all.",
+    )
+    worker_receiver_trusted_proxies: str = Field(
+        "", description="Ranges of proxies, separated by commas, whose word on the sender's address is believed."
+    )
+    worker_receiver_client_header: Literal["x-forwarded-for", "fly-client-ip"] = Field(
+        "x-forwarded-for", description="Where a trusted proxy tells the sender's address."
+    )
     worker_cancel_superseded: bool = Field(
         False, description="A push stops the running index job of its branch; one job then does the work of both."
     )

@@ -19,12 +19,18 @@ from worker.database.pool import make_pool
 from worker.errors import DatabaseUnavailable
 from worker.logging import get_logger
 from worker.queue.wake import Caller
+from worker.receiver import openapi
 from worker.receiver.access_log import AccessLog
 from worker.receiver.app_hook import AppHook
 from worker.receiver.app_store import linking
 from worker.receiver.body import BodyReader, BodyTooLarge, Overloaded
 from worker.receiver.deadline import within
+from worker.receiver.gate import Gate, read_ranges
 from worker.receiver.health import Health, report
+from worker.receiver.keep import Keeper
+from worker.receiver.rate import Rate
+from worker.receiver.replay import Replay
+from worker.receiver.spool import Spool
 from worker.receiver.store import Store
 from worker.receiver.webhook import Answer, Post, Webhook
 from worker.settings import Settings
@@ -34,7 +40,8 @@ PATIENCE_SECONDS = 1.7
 
 _POSTGRES_SECONDS = 1.5  # less, so that pool and server mostly give up first, and tidily
 
-_RETRY_AFTER = {"Retry-After": "5"}
+RETRY_SECONDS = 5
+_RETRY_AFTER = {"Retry-After": str(RETRY_SECONDS)}
 
 Receiver = Callable[[Post], Coroutine[Any, Any, Answer]]
 
@@ -50,29 +57,36 @@ def make_app(settings: Settings, database_url: str, keys: MasterKeys) -> Starlet
     # As well: a call that waits must not take a post's connection, nor posts keep a call waiting.
     calls = Store(make_pool(database_url, size=1, name="indexing-worker calls"), seconds=_POSTGRES_SECONDS)
     caller = Caller(calls.call)
+    webhook = Webhook(
+        posts,
+        keys,
+        cache_seconds=settings.cache_ttl_seconds,
+        max_attempts=settings.worker_max_attempts,
+        supersede=settings.worker_cancel_superseded,
+        on_job=caller.announce,
+        rate=Rate(settings.worker_receiver_rate_per_minute),
+    )
+    app_hook = AppHook(
+        posts,
+        settings.github_app_secrets,
+        linking(settings),
+        supersede=settings.worker_cancel_superseded,
+        on_job=caller.announce,
+    )
+    spool = _spool(settings)
+    keeper = None if spool is None else Keeper(webhook, spool, seconds=PATIENCE_SECONDS)
     routes = Routes(
-        Webhook(
-            posts,
-            keys,
-            cache_seconds=settings.cache_ttl_seconds,
-            max_attempts=settings.worker_max_attempts,
-            supersede=settings.worker_cancel_superseded,
-            on_job=caller.announce,
-        ),
+        _in_time(webhook.receive) if keeper is None else keeper.receive,
+        _in_time(app_hook.receive),
         Health(looks, seconds=PATIENCE_SECONDS),
         BodyReader(settings.worker_max_body_bytes),
-        AppHook(
-            posts,
-            settings.github_app_secrets,
-            linking(settings),
-            supersede=settings.worker_cancel_superseded,
-            on_job=caller.announce,
-        ),
+        _gate(settings),
+        spool,
     )
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        async with posts.opened(), looks.opened(), calls.opened():
+        async with posts.opened(), looks.opened(), calls.opened(), _replaying(spool, keeper):
             yield
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(PATIENCE_SECONDS):
@@ -85,6 +99,7 @@ def make_app(settings: Settings, database_url: str, keys: MasterKeys) -> Starlet
             Route("/health", routes.health),
             Route("/health/live", routes.live),
             Route("/metrics", routes.metrics),
+            Route("/openapi.json", routes.openapi),
         ],
         middleware=[Middleware(AccessLog)],
         lifespan=lifespan,
@@ -98,30 +113,40 @@ SCRAPE_SECONDS = 0.2
 class Routes:
     """One method an address."""
 
-    def __init__(self, webhook: Webhook, health: Health, bodies: BodyReader, app_hook: AppHook) -> None:
-        self._webhook, self._health, self._bodies, self._app_hook = webhook, health, bodies, app_hook
+    def __init__(
+        self,
+        webhook: Receiver,
+        app_hook: Receiver,
+        health: Health,
+        bodies: BodyReader,
+        gate: Gate,
+        spool: Spool | None,
+    ) -> None:
+        self._webhook, self._app_hook = webhook, app_hook
+        self._health, self._bodies, self._gate, self._spool = health, bodies, gate, spool
 
     async def webhook(self, request: Request) -> Response:
         """Take a delivery: 202 means that it and its job are committed."""
-        return await self._respond(request, self._webhook.receive)
+        return await self._respond(request, self._webhook)
 
     async def app_webhook(self, request: Request) -> Response:
         """Take a delivery to the GitHub App."""
-        return await self._respond(request, self._app_hook.receive)
+        return await self._respond(request, self._app_hook)
 
     async def _respond(self, request: Request, receive: Receiver) -> Response:
         begun = time.time_ns()
         answer = await self._answer(request, receive)
         _tell_job(request, answer, begun)
         metrics.delivery(request.headers.get("x-github-event"), answer.outcome)
-        headers = _RETRY_AFTER if answer.status == 503 else None
+        headers = None if answer.retry_after is None else {"Retry-After": str(answer.retry_after)}
         return JSONResponse(answer.content, answer.status, headers)
 
     async def _answer(self, request: Request, receive: Receiver) -> Answer:
+        if not self._gate.admits(request):
+            return Answer(403, {"status": "forbidden", "reason": "Not from one of GitHub's addresses."}, "forbidden")
         try:
             body = await self._bodies.read(request)
-            post = Post(_repository_id(request), request.headers, body)
-            return await within(PATIENCE_SECONDS, receive(post))
+            return await receive(Post(_repository_id(request), request.headers, body))
         except BodyTooLarge:
             return Answer(413, {"status": "too_large", "reason": "The body is over the limit."}, "too_large")
         except (TimeoutError, ClientDisconnect):
@@ -135,9 +160,8 @@ class Routes:
     async def health(self, _: Request) -> Response:
         """How the pipeline is: 200, or 503 while Postgres does not answer."""
         snapshot = await self._health.snapshot()
-        if snapshot is None:
-            return JSONResponse(report(None), 503, _RETRY_AFTER)
-        return JSONResponse(report(snapshot))
+        facts = report(snapshot, spooled=None if self._spool is None else len(self._spool))
+        return JSONResponse(facts, 503, _RETRY_AFTER) if snapshot is None else JSONResponse(facts)
 
     async def live(self, _: Request) -> Response:
         """The process answers; Postgres is not asked."""
@@ -148,6 +172,53 @@ class Routes:
         look = asyncio.create_task(self._health.snapshot())
         await asyncio.wait({look}, timeout=SCRAPE_SECONDS)  # a scrape tells more than Postgres' state
         return Response(metrics.exposition(), headers={"Content-Type": metrics.CONTENT_TYPE})
+
+    async def openapi(self, _: Request) -> Response:
+        """These addresses in OpenAPI's form."""
+        return JSONResponse(openapi.document())
+
+
+def _in_time(receive: Receiver) -> Receiver:
+    """The same, with an answer within the time a request waits for Postgres."""
+
+    async def receive_in_time(post: Post) -> Answer:
+        return await within(PATIENCE_SECONDS, receive(post))
+
+    return receive_in_time
+
+
+def _gate(settings: Settings) -> Gate:
+    return Gate(
+        read_ranges(settings.worker_receiver_allow, name="WORKER_RECEIVER_ALLOW"),
+        read_ranges(settings.worker_receiver_trusted_proxies, name="WORKER_RECEIVER_TRUSTED_PROXIES"),
+        header=settings.worker_receiver_client_header,
+    )
+
+
+def _spool(settings: Settings) -> Spool | None:
+    """The spool, where one is switched on; its folder is this process's from now on."""
+    if settings.worker_receiver_spool_dir is None:
+        return None
+    folder = settings.worker_receiver_spool_dir.expanduser().absolute()
+    spool = Spool(folder, most_bytes=settings.worker_receiver_spool_mb * 1_000_000)
+    spool.open()
+    metrics.spooled(len(spool))
+    return spool
+
+
+@contextlib.asynccontextmanager
+async def _replaying(spool: Spool | None, keeper: Keeper | None) -> AsyncIterator[None]:
+    """While the receiver runs, what the spool holds goes to Postgres as soon as that answers."""
+    if spool is None or keeper is None:
+        yield
+        return
+    task = asyncio.create_task(Replay(spool, keeper.replay).run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+        spool.close()
 
 
 def _tell_job(request: Request, answer: Answer, begun: int) -> None:
@@ -171,4 +242,4 @@ def _repository_id(request: Request) -> UUID | None:
 
 
 def _unavailable(reason: str) -> Answer:
-    return Answer(503, {"status": "unavailable", "reason": reason}, "unavailable")
+    return Answer(503, {"status": "unavailable", "reason": reason}, "unavailable", retry_after=RETRY_SECONDS)

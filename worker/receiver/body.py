@@ -4,7 +4,7 @@ import asyncio
 
 from starlette.requests import Request
 
-_PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 30
 
 
 class BodyTooLarge(Exception):
@@ -29,7 +29,7 @@ class BodyReader:
         chunks: list[bytes] = []
         size = 0
         try:
-            async with asyncio.timeout(_PATIENCE_SECONDS):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 async for chunk in request.stream():
                     size += len(chunk)
                     self._held += len(chunk)

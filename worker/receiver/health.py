@@ -42,18 +42,20 @@ class Health:
         return snapshot
 
 
-def report(snapshot: Snapshot | None) -> dict[str, Any]:
-    """What /health answers."""
+def report(snapshot: Snapshot | None, *, spooled: int | None = None) -> dict[str, Any]:
+    """What /health answers; `spooled`: deliveries on disk that wait for Postgres, None without a spool."""
+    own = {} if spooled is None else {"spooled": spooled}
+    waits = [f"{spooled} deliveries wait on disk for Postgres."] if spooled else []
     if snapshot is None:
-        return {
+        return own | {
             "status": "down",
             "supabase_status": "down",
             "latency_ms": None,
             "version": __version__,
-            "reasons": ["Postgres does not answer."],
+            "reasons": ["Postgres does not answer.", *waits],
         }
-    reasons = _reasons(snapshot)
-    return {
+    reasons = _reasons(snapshot) + waits
+    return own | {
         "status": "degraded" if reasons else "ok",
         "supabase_status": "up",
         "latency_ms": round(snapshot.seconds * 1000, 1),

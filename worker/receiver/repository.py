@@ -132,6 +132,11 @@ class RepositoryCache:
         """The repository as Postgres has it now, give or take FRESH_SECONDS."""
         return await self._get(repository_id, min(FRESH_SECONDS, self._ttl))
 
+    def remembered(self, repository_id: UUID) -> Repository | None:
+        """What was read last, however long ago: for when nothing can be read."""
+        known = self._known.get(repository_id)
+        return None if known is None else known[0]
+
     def forget(self, repository_id: UUID) -> None:
         """Read this one again next time."""
         self._known.pop(repository_id, None)

@@ -12,7 +12,7 @@ _LONGEST = 300
 _FIELDS = ("ref", "ref_type", "before", "after", "created", "deleted", "forced", "action", "hook_id")
 _REPOSITORY_FIELDS = ("id", "full_name", "default_branch", "private")
 # A list of what may be kept, not of what may not: a header nobody thought of may hold a secret.
-_HEADERS = (
+KEPT_HEADERS = (
     "user-agent",
     "content-type",
     "content-length",
@@ -43,7 +43,7 @@ def stored_payload(payload: Mapping[str, Any], body: bytes) -> dict[str, Any]:
 
 def stored_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """The headers worth keeping, by name in lower case."""
-    return {name: clean(headers[name]) for name in _HEADERS if name in headers}
+    return {name: clean(headers[name]) for name in KEPT_HEADERS if name in headers}
 
 
 def clean(text: str) -> str:

@@ -1,5 +1,6 @@
 """One webhook post from bytes to answer: who sent it, what it means, committed."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeGuard
@@ -12,6 +13,7 @@ from worker.job import INCREMENTAL_UPDATE
 from worker.logging import get_logger
 from worker.queue.enqueue import Delivered, NewDelivery, NewJob, index_coalesce_key
 from worker.receiver.github import Decision, Kind, decide, parse_body
+from worker.receiver.rate import Rate
 from worker.receiver.repository import Repository, RepositoryCache, accepted_secrets, nobody
 from worker.receiver.signature import verify
 from worker.receiver.store import RepositoryChanged, Store
@@ -41,6 +43,8 @@ class Answer:
     status: int
     content: Mapping[str, Any]
     outcome: str
+    retry_after: int | None = None
+    """Seconds, for the header of that name."""
 
 
 # One answer for every stranger: it does not say which repositories exist.
@@ -61,11 +65,13 @@ class Webhook:
         max_attempts: int,
         supersede: bool,
         on_job: Callable[[str], None],
+        rate: Rate | None = None,
     ) -> None:
         """`supersede`: a push asks the running job of its branch to stop. `on_job` learns the type of each job."""
         self._store, self._keys, self._max_attempts = store, keys, max_attempts
         self._supersede, self._on_job = supersede, on_job
         self._nobody = nobody(keys)
+        self._rate = rate or Rate(0)
         self._repositories = RepositoryCache(store.read_repository, ttl=cache_seconds)
 
     async def receive(self, post: Post) -> Answer:
@@ -75,10 +81,33 @@ class Webhook:
             if repository is None:
                 metrics.signature_failed(failure)
                 return REFUSED
+            if seconds := self._rate.seconds_to_wait(repository.id):
+                return _limited(seconds)
             try:
                 return await self._accept(post, repository)
             except (RepositoryChanged, NotFound):
                 # Remembered facts let the post in; the facts of this moment decide.
+                self._repositories.forget(repository.id)
+        raise DatabaseUnavailable("The repository's row changes faster than it can be read.")
+
+    def check_from_memory(self, post: Post) -> Answer | None:
+        """None: the post may be kept until Postgres answers again. Raises DatabaseUnavailable for all who may not."""
+        known = post.repository_id and self._repositories.remembered(post.repository_id)
+        if not known or self._failure(post, known):
+            raise DatabaseUnavailable("Postgres does not answer, and the sender is not known.")
+        payload = _read(post)
+        return payload if isinstance(payload, Answer) else None
+
+    async def accept_kept(self, post: Post) -> Answer:
+        """Commit a post that was kept, judged by the repository's row as it is now. Raises DatabaseUnavailable."""
+        assert post.repository_id is not None
+        for _ in range(3):
+            repository = await self._repositories.get_fresh(post.repository_id)
+            if repository is None or self._failure(post, repository):
+                return REFUSED  # deleted, or its secret was revoked meanwhile
+            try:
+                return await self._accept(post, repository)
+            except (RepositoryChanged, NotFound):
                 self._repositories.forget(repository.id)
         raise DatabaseUnavailable("The repository's row changes faster than it can be read.")
 
@@ -113,12 +142,12 @@ class Webhook:
         return "" if verify(post.body, post.signature, accepted) else why
 
     async def _accept(self, post: Post, repository: Repository) -> Answer:
-        event, delivery_id = post.headers.get("x-github-event"), post.headers.get("x-github-delivery")
-        if not is_word(event) or not is_word(delivery_id):
-            return malformed("The headers X-GitHub-Event and X-GitHub-Delivery are both needed.")
-        payload = parse_body(post.body, post.headers.get("content-type"))
-        decision = payload if isinstance(payload, Decision) else decide(event, payload, repository.tracked)
-        if isinstance(payload, Decision) or decision.kind is Kind.MALFORMED:
+        payload = _read(post)
+        if isinstance(payload, Answer):
+            return payload
+        event, delivery_id = post.headers["x-github-event"], post.headers["x-github-delivery"]
+        decision = decide(event, payload, repository.tracked)
+        if decision.kind is Kind.MALFORMED:
             return malformed(decision.reason or "")
         if decision.kind is Kind.PING:
             return await self._ping(repository, payload)
@@ -152,6 +181,19 @@ class Webhook:
         )
         self._repositories.forget(repository.id)
         return Answer(200, {"status": "ok", "reason": "The webhook is set up."}, "ping")
+
+
+def _read(post: Post) -> dict[str, Any] | Answer:
+    """The payload of a signed post, or what its sender gets when it cannot be read."""
+    if not is_word(post.headers.get("x-github-event")) or not is_word(post.headers.get("x-github-delivery")):
+        return malformed("The headers X-GitHub-Event and X-GitHub-Delivery are both needed.")
+    payload = parse_body(post.body, post.headers.get("content-type"))
+    return malformed(payload.reason or "") if isinstance(payload, Decision) else payload
+
+
+def _limited(seconds: float) -> Answer:
+    reason = "Deliveries of this repository come faster than it may send; deliver again later."
+    return Answer(429, {"status": "limited", "reason": reason}, "limited", retry_after=math.ceil(seconds))
 
 
 def index_job(repository_id: UUID, decision: Decision, *, max_attempts: int, supersede: bool) -> NewJob | None:
