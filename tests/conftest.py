@@ -24,5 +24,8 @@ pytest_plugins = [
     "tests.fixtures.own_server",
     "tests.fixtures.pgbouncer",
     "tests.fixtures.prometheus",
+    "tests.fixtures.s3_servers",
+    "tests.fixtures.supabase_storage",
+    "tests.fixtures.log_stores",
     "tests.fixtures.leaks",
 ]

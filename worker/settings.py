@@ -4,7 +4,9 @@ Names come from the environment and from `.env` in the current folder; the envir
 lists them all: it is made from this file by scripts/make-docs, under the headings that the comments here are.
 """
 
+import base64
 import ipaddress
+import json
 import os
 import re
 import tempfile
@@ -53,8 +55,10 @@ class Settings(BaseSettings):
     supabase_anon_key: SecretStr | None = Field(None, description="Never needed; known so that it is kept out of logs.")
     aws_access_key_id: SecretStr | None = Field(None, description="For the S3 log store.")
     aws_secret_access_key: SecretStr | None = Field(None, description="For the S3 log store.")
-    aws_endpoint_url: str | None = Field(None, description="For S3-compatible stores other than AWS.")
-    aws_region: str | None = Field(None, description="For the S3 log store.")
+    aws_endpoint_url: str | None = Field(None, description="The S3 log store's address, if it is not AWS.")
+    aws_region: str | None = Field(
+        None, description="Region of the S3 log store's bucket; needed by AWS and by Supabase's S3 endpoint."
+    )
 
     # Place
     worker_state_dir: Path = Field(
@@ -207,7 +211,9 @@ class Settings(BaseSettings):
     # Logs
     worker_log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level written.")
     worker_log_format: Literal["auto", "console", "json"] = Field("auto", description="auto: console in a terminal.")
-    worker_log_backend: Literal["local"] = Field("local", description="Where job logs are kept.")
+    worker_log_backend: Literal["local", "s3", "supabase"] = Field(
+        "local", description="Where job logs are kept: files, an S3-compatible bucket, or Supabase Storage."
+    )
     worker_log_bucket: str = Field(
         "worker-logs", min_length=3, max_length=63, description="Bucket (or folder) of job logs."
     )
@@ -284,9 +290,28 @@ class Settings(BaseSettings):
             problems.append(
                 f"WORKER_GITHUB_APP_SECRET: one secret of at least {LEAST_SECRET} characters, or two with a comma"
             )
+        problems += self._log_store_problems()
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+    def _log_store_problems(self) -> list[str]:
+        """What the chosen log store still needs, each with the name to set."""
+        needed = {
+            "s3": ["aws_access_key_id", "aws_secret_access_key"],
+            "supabase": ["supabase_url", "supabase_service_key"],
+        }.get(self.worker_log_backend, [])
+        wanted = f"is needed for WORKER_LOG_BACKEND={self.worker_log_backend}"
+        problems = [f"{name.upper()}: {wanted}" for name in needed if getattr(self, name) is None]
+        if self.worker_log_backend == "s3":
+            if self.aws_endpoint_url is None and self.aws_region in (None, "auto"):
+                problems.append(f"AWS_REGION: {wanted} on AWS; for any other store set AWS_ENDPOINT_URL")
+            if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*[a-z0-9]", self.worker_log_bucket):
+                problems.append("WORKER_LOG_BUCKET: an S3 bucket's name is of lower-case letters, digits, - and .")
+        key = self.supabase_service_key if self.worker_log_backend == "supabase" else None
+        if key is not None and is_public_key(key.get_secret_value()):
+            problems.append("SUPABASE_SERVICE_KEY: is a public (anon) key, which may not upload; take the secret one")
+        return problems
 
     @property
     def github_host(self) -> str:
@@ -340,12 +365,17 @@ class Settings(BaseSettings):
     def for_children(self) -> "Settings":
         """These settings without what only the worker itself needs: git tokens reach a child each by itself."""
         return self.model_copy(
-            update={
-                "worker_git_token": None,
-                "worker_github_app_key": None,
-                "worker_github_app_id": None,
-                "worker_github_app_secret": None,
-            }
+            update=dict.fromkeys(
+                (
+                    "worker_git_token",
+                    "worker_github_app_key",
+                    "worker_github_app_id",
+                    "worker_github_app_secret",
+                    "supabase_service_key",  # only the parent uploads logs
+                    "aws_access_key_id",
+                    "aws_secret_access_key",
+                )
+            )
         )
 
     def secrets(self) -> list[str]:
@@ -358,6 +388,17 @@ class Settings(BaseSettings):
         if self.worker_master_keys is not None:
             found += [pair.partition("=")[2] for pair in self.worker_master_keys.get_secret_value().split(",")]
         return [secret for secret in found if len(secret) >= 6]
+
+
+def is_public_key(key: str) -> bool:
+    """Whether a Supabase key is one that browsers get: its name, or the role that its token claims, says so."""
+    if key.startswith("sb_publishable_"):
+        return True
+    claims = key.split(".")[1] if key.count(".") == 2 else ""
+    try:
+        return json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4))).get("role") == "anon"
+    except (ValueError, AttributeError):
+        return False
 
 
 def load_settings(**overrides: Any) -> Settings:

@@ -42,6 +42,8 @@ def machine(tmp_path: Path) -> Path:
     program(tools / "id", "#!/bin/sh\necho 1000\n")
     program(tools / "sudo", SUDO.format(may=0, **places))
     program(tools / "apt-get", APT_GET.format(**places))
+    (tools / "swift/bin").mkdir(parents=True)
+    program(tools / "swift/bin/swift-proxy-server", "#!/bin/sh\n")
     return tools
 
 
@@ -51,9 +53,10 @@ def program(path: Path, text: str) -> None:
     path.chmod(0o755)
 
 
-def run(machine: Path) -> str:
+def run(machine: Path, *arguments: str, swift: Path | None = None) -> str:
     """Run the script to its good end; everything it said."""
-    done = subprocess.run([SCRIPT], env={"PATH": str(machine)}, capture_output=True, text=True, check=True)
+    env = {"PATH": str(machine), "SWIFT_VENV": str(swift or machine / "swift")}
+    done = subprocess.run([SCRIPT, *arguments], env=env, capture_output=True, text=True, check=True)
     return done.stdout + done.stderr
 
 
@@ -98,3 +101,17 @@ def test_where_it_cannot_it_says_what_to_install_and_succeeds(machine: Path, tmp
     assert said.endswith(SENTENCE)
     assert len(said.splitlines()) == 1
     assert not (tmp_path / "policy").exists()
+
+
+def test_ceph_is_installed_only_on_demand(machine: Path, tmp_path: Path) -> None:
+    """The slow tests' S3 server is large: who wants it says so."""
+    run(machine, "--all")
+    wanted = "pgbouncer prometheus universal-ctags tini radosgw ceph-mon ceph-osd ceph-common"
+    assert (tmp_path / "record").read_text().splitlines()[0].endswith(f"--no-install-recommends {wanted}")
+
+
+def test_without_swift_it_says_so_and_succeeds(machine: Path, tmp_path: Path) -> None:
+    """A package index that does not answer stops nothing else."""
+    (tmp_path / "file").touch()
+    assert "OpenStack Swift could not be installed" in run(machine, swift=tmp_path / "file/swift")
+    assert (tmp_path / "record").exists()

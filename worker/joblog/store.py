@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from worker.errors import LogStoreError
+from worker.joblog.identity import parse_sealed
 
 CHUNK = 256 * 1024
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -60,3 +61,9 @@ def check_prefix(prefix: str) -> str:
     if not all(_PART.fullmatch(part) for part in folders) or (start and not _PART.fullmatch(start)):
         raise LogStoreError(f"{prefix!r} cannot be the beginning of a log's name.", retryable=False)
     return prefix
+
+
+def download_name(key: str) -> str:
+    """What a reader's file is called: a sealed log by its job alone, without the token that guards the key."""
+    sealed = parse_sealed(key)
+    return key.rpartition("/")[2] if sealed is None else f"job-{sealed.job_id}.log"
