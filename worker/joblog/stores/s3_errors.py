@@ -8,7 +8,7 @@ from botocore import exceptions as boto
 from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
-from worker.errors import LogStoreError, NotFound
+from worker.errors import LogStoreError, NotFound, SpoolError
 from worker.joblog.stores.refusals import refused, unreachable
 
 _KEYS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
@@ -46,11 +46,7 @@ def failures(doing: str, permission: str, *, missing: str | None = None) -> Iter
             f"The log store cannot be asked at {doing}: {failure}", retryable=False, hint=f"Check {_KEYS}, {_ADDRESS}."
         ) from failure
     except OSError as failure:
-        raise LogStoreError(
-            f"The disk failed at {doing}: {failure.strerror or failure}.",
-            retryable=True,
-            hint="Check that WORKER_STATE_DIR is readable.",
-        ) from failure
+        raise SpoolError(f"The spool's disk failed at {doing}: {failure.strerror or failure}.") from failure
 
 
 def status_of(failure: boto.ClientError) -> int:

@@ -13,7 +13,7 @@ from storage3.exceptions import StorageApiError
 from supabase.lib.client_options import SyncClientOptions
 
 from supabase import Client, create_client
-from worker.errors import LogStoreError, NotFound
+from worker.errors import LogStoreError, NotFound, SpoolError
 from worker.joblog.store import CHUNK, check_key, check_prefix, download_name
 from worker.joblog.stores.refusals import refused, unreachable
 from worker.settings import Settings
@@ -200,11 +200,7 @@ def _failures(doing: str, *, missing: str | None = None) -> Iterator[None]:
         reason = str(failure) or type(failure).__name__
         raise unreachable(doing, reason.rstrip("."), address="SUPABASE_URL") from failure
     except OSError as failure:
-        raise LogStoreError(
-            f"The disk failed at {doing}: {failure.strerror or failure}.",
-            retryable=True,
-            hint="Check that WORKER_STATE_DIR is readable.",
-        ) from failure
+        raise SpoolError(f"The spool's disk failed at {doing}: {failure.strerror or failure}.") from failure
     except (ValueError, KeyError, TypeError) as failure:
         raise unreachable(doing, "its answer is not Supabase Storage's", address="SUPABASE_URL") from failure
 
