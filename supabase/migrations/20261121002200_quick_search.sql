@@ -397,9 +397,13 @@ begin
         for depth in 1 .. deepest loop
             reached := array(
                 select distinct e.src
-                from idx.import_edges e
-                where e.repo_no = place.repo_no and e.branch_no = place.branch_no and e.dst = any (edge)
-                  and e.src <> all (seen));
+                from unnest(edge) t (dst)
+                -- The offset keeps the targets apart: for the sake of an order Postgres would read all of the branch.
+                cross join lateral (
+                    select i.src from idx.import_edges i
+                    where i.repo_no = place.repo_no and i.branch_no = place.branch_no and i.dst = t.dst offset 0
+                ) e
+                where e.src <> all (seen));
             exit when reached = '{}';
             if begun is null or place.repo_no > begun[1]::int or depth >= begun[2]::int then
                 return query
@@ -524,12 +528,25 @@ begin
         limit wanted;
 end $$;
 
--- True where every text that fits a regular expression certainly holds three letters or digits in a row, which the
--- trigram index looks up; false where that is not plain to see.
-create function idx.has_trigram(p_text text, p_is_regex boolean) returns boolean language sql immutable as $$
-    select case when not p_is_regex then p_text ~ '[[:alnum:]]{3}'
-                else p_text !~ '[|(\[]' and regexp_replace(p_text, '\\.', ' ', 'g') ~ '[[:alnum:]]{3}([[:alnum:]]|$|[^*?{])' end;
-$$;
+-- True where every text that fits certainly holds three letters or digits in a row, which the trigram index looks up;
+-- false where that is not plain to see. Of a regular expression what stands outside of brackets and groups counts.
+create function idx.has_trigram(p_text text, p_is_regex boolean) returns boolean
+language plpgsql immutable set search_path = '' as $$
+declare
+    plain text := p_text;
+begin
+    if not p_is_regex then
+        return p_text ~ '[[:alnum:]]{3}';
+    elsif p_text ~ '\\[xuUc0]' then
+        return false;
+    end if;
+    plain := regexp_replace(plain, '\\.', ' ', 'g');
+    plain := regexp_replace(plain, '\[\^?\]?[^]]*\]', ' ', 'g');
+    for depth in 1 .. 3 loop
+        plain := regexp_replace(plain, '\([^()]*\)', ' ', 'g');
+    end loop;
+    return plain !~ '[|()[]' and plain ~ '[[:alnum:]]{3}([[:alnum:]]|$|[^*?{])';
+end $$;
 
 -- Code. Files in this order: own code, tests, vendored code; of these those first that have the most of: a definition
 -- of a word of the query (4), the query in the file's name (2), the query as whole words (1); then by path. Lines of a

@@ -1,4 +1,6 @@
-"""Each search uses its index on a filled database: as a signed-in user, through the functions themselves."""
+"""Each search uses its index on a filled database: as a signed-in user, through the functions themselves, with
+statistics of the tables and without, as right after a large repository came in.
+"""
 
 import json
 from uuid import uuid4
@@ -18,8 +20,9 @@ FILL = (
        from generate_series(1, %(blobs)s) n""",
     """insert into idx.files (repo_no, branch_no, path, blob_id, mode)
        select %(repo_no)s, 0, 'src/' || mod(b.id, 100) || '/' || b.id || '.py', b.id, 33188 from idx.blobs b""",
-    """insert into idx.symbols (blob_id, line, end_line, kind, name, qualname)
-       select b.id, 1, 2, 1, 'name_' || s || encode(b.oid, 'hex'), 'Q.name_' || s || encode(b.oid, 'hex')
+    """insert into idx.symbols (blob_id, line, end_line, kind, parent, name, qualname)
+       select b.id, 1, 2, 1, case when s < 3 then 'Q_' || encode(b.oid, 'hex') end, 'name_' || s || encode(b.oid, 'hex'),
+              case when s = 3 then 'H > name_' || s || encode(b.oid, 'hex') end
        from idx.blobs b, generate_series(1, 3) s""",
     """insert into idx.refs (blob_id, kind, name, lines)
        select b.id, 0, 'use_' || s || encode(b.oid, 'hex'), '{2}' from idx.blobs b, generate_series(1, 3) s""",
@@ -28,15 +31,18 @@ FILL = (
               'src/' || mod(n / 2, 100) || '/' || n / 2 || '.py', 'm', 1
        from generate_series(2, %(blobs)s) n""",
     "insert into public.repository_branches (repository_id, branch_no, name) values (%(repository)s, 0, 'main')",
-    "vacuum analyze idx.blobs, idx.files, idx.symbols, idx.refs, idx.import_edges",
 )
+TABLES = ("blobs", "files", "symbols", "refs", "import_edges")
 HASH = "md5('7')"
 PLANS = [
     ("search_code('needle')", 4, "blobs_content_trgm", "blobs"),
     ("search_code('the Needle', case_sensitive => true)", 4, "blobs_content_trgm", "blobs"),
     ("search_code('the N[e]+dle in', regex => true)", 4, "blobs_content_trgm", "blobs"),
     ("search_symbols('name_1' || substr({0}, 1, 6))", 1, "symbols_name", "symbols"),
-    ("search_symbols('Q.name_1' || substr({0}, 1, 6))", 1, "symbols_qualname", "symbols"),
+    ("search_symbols('H > name_3' || substr({0}, 1, 6))", 1, "symbols_qualname", "symbols"),
+    ("search_symbols('Q_' || substr({0}, 1, 6))", 2, "symbols_parent", "symbols"),
+    ("search_symbols('Q_' || {0} || '00000000.name_1')", 1, "symbols_parent", "symbols"),
+    ("search_symbols('namee_1' || substr({0}, 1, 30), mode => 'fuzzy', max_results => 1)", 1, "symbols_name", "symbols"),
     ("search_symbols('NAME_1' || upper({0}))", 1, "symbols_name", "symbols"),
     ("search_symbols('name_1' || {0} || '00000000', mode => 'exact')", 1, "symbols_name", "symbols"),
     ("find_references('use_1' || {0} || '00000000')", 1, "refs_name", "refs"),
@@ -48,7 +54,7 @@ PLANS = [
 
 
 @pytest.fixture(scope="module")
-def filled(server_url, template_database):
+def database(server_url, template_database):
     """A database with 20,000 contents of one user; answers a connection and that user."""
     with fresh_database(server_url, template_database) as url, connect(url, name="test") as connection:
         owner, repository = uuid4(), uuid4()
@@ -62,7 +68,18 @@ def filled(server_url, template_database):
         for statement in FILL:
             values = {"blobs": BLOBS, "repo_no": row["repo_no"], "repository": repository}
             connection.execute(statement.encode(), values if "%(" in statement else None)
+            if statement == FILL[0]:
+                for table in TABLES:
+                    connection.execute(f"alter table idx.{table} set (autovacuum_enabled = off)".encode())
         yield connection, owner
+
+
+@pytest.fixture(scope="module", params=["without statistics", "with statistics"])
+def filled(request, database):
+    """The same database before and after Postgres has looked at its tables."""
+    if request.param == "with statistics":
+        database[0].execute("vacuum analyze")
+    return database
 
 
 @pytest.mark.parametrize(("call", "hits", "index", "table"), PLANS)
@@ -85,3 +102,26 @@ def test_the_index_is_used(filled, call, hits, index, table):
     assert len(rows) == hits
     assert f" {index} " in plans
     assert f"Seq Scan on {table} " not in plans
+
+
+@pytest.mark.parametrize(
+    ("text", "is_regex", "has"),
+    [
+        ("needle", False, True),
+        ("a_b", False, False),
+        ("===", False, False),
+        (r"\bneedle\b", True, True),
+        (r"def (get|set)_[a-z]+", True, True),
+        (r"[a-z]+\(abcd?", True, True),
+        (r"abc*", True, False),
+        (r"needle|x", True, False),
+        (r"(needle)?x", True, False),
+        (r"[needle]+", True, False),
+        (r"\w+\.\w+", True, False),
+        (r"\x61bcdef", True, False),
+    ],
+)
+def test_what_the_trigram_index_certainly_looks_up(database, text, is_regex, has):
+    """Three letters in a row that no quantifier, group or alternative takes away."""
+    row = database[0].execute("select idx.has_trigram(%s, %s) as has", (text, is_regex)).fetchone()
+    assert row["has"] is has

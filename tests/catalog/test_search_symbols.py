@@ -51,7 +51,14 @@ def names(rows):
         ("Shape", "prefix", ["Shape", "ShapeError", "Shape.area", "Shape.area_twice", "Shape.area.half"]),
         ("shape", "prefix", ["Shape", "ShapeError"]),
         ("Shape.ar", "prefix", ["Shape.area", "Shape.area_twice", "Shape.area.half"]),
+        ("Shape.area.h", "prefix", ["Shape.area.half"]),
+        ("Shape.area.", "prefix", ["Shape.area.half"]),
+        ("Shape.area", "prefix", ["Shape.area", "Shape.area_twice", "Shape.area.half"]),
+        ("Shape.AREA", "prefix", []),
+        (".area", "prefix", []),
         ("Shape", "exact", ["Shape"]),
+        ("Shape.area.half", "exact", ["Shape.area.half"]),
+        ("Shape.AREA", "exact", []),
         ("Shape.area", "exact", ["Shape.area"]),
         ("shape", "exact", []),
         ("shpe", "fuzzy", ["Shape", "ShapeError"]),
@@ -70,6 +77,30 @@ def test_what_a_query_finds(db, index_files, query, mode, found):
         assert names(rows)[:1] == found[:1]
     else:
         assert names(rows) == found
+
+
+def test_a_qualified_name_that_does_not_follow_is_found(db, index_files):
+    """The path of a heading, and one that a program before this wrote whole."""
+    index_files({"README.md": "# Install\n\n## Linux\n\n### Debian\n", "shapes.py": SHAPES})
+    assert names(search_symbols(db, "Install > Lin", EVERYWHERE, ALL)) == ["Install > Linux", "Install > Linux > Debian"]
+    assert names(search_symbols(db, "Install > Linux", EVERYWHERE, ALL, mode="exact")) == ["Install > Linux"]
+    whole = names(search_symbols(db, "Shape", EVERYWHERE, ALL))
+    assert db.execute("update idx.symbols set qualname = 'Shape.area' where name = 'area'").rowcount == 1
+    assert names(search_symbols(db, "Shape", EVERYWHERE, ALL)) == whole
+    assert names(search_symbols(db, "Shape.area", EVERYWHERE, ALL, mode="exact")) == ["Shape.area"]
+
+
+def test_the_best_ranks_alone_are_read_where_they_fill_the_page(db, index_files):
+    """And the pages behind them still bring the rest, each once."""
+    index_files({f"{n}.py": SHAPES for n in range(6)})
+    whole = [(row["path"], row["qualname"]) for row in search_symbols(db, "Shape", EVERYWHERE, ALL)]
+    assert {qualname for _, qualname in whole[:6]} == {"Shape"}
+    for size in (1, 5, 6, 7):
+        paged, after = [], None
+        while rows := search_symbols(db, "Shape", EVERYWHERE, Page(size, after)):
+            paged += [(row["path"], row["qualname"]) for row in rows]
+            after = rows[-1]["cursor"]
+        assert paged == whole
 
 
 def test_code_comes_before_headings_of_the_same_name(db, index_files):
