@@ -21,7 +21,8 @@ FILL = (
     """insert into idx.files (repo_no, branch_no, path, blob_id, mode)
        select %(repo_no)s, 0, 'src/' || mod(b.id, 100) || '/' || b.id || '.py', b.id, 33188 from idx.blobs b""",
     """insert into idx.symbols (blob_id, line, end_line, kind, parent, name, qualname)
-       select b.id, 1, 2, 1, case when s < 3 then 'Q_' || encode(b.oid, 'hex') end, 'name_' || s || encode(b.oid, 'hex'),
+       select b.id, 1, 2, 1, case when s < 3 then 'Q_' || encode(b.oid, 'hex') end,
+              'name_' || s || encode(b.oid, 'hex'),
               case when s = 3 then 'H > name_' || s || encode(b.oid, 'hex') end
        from idx.blobs b, generate_series(1, 3) s""",
     """insert into idx.refs (blob_id, kind, name, lines)
@@ -42,7 +43,12 @@ PLANS = [
     ("search_symbols('H > name_3' || substr({0}, 1, 6))", 1, "symbols_qualname", "symbols"),
     ("search_symbols('Q_' || substr({0}, 1, 6))", 2, "symbols_parent", "symbols"),
     ("search_symbols('Q_' || {0} || '00000000.name_1')", 1, "symbols_parent", "symbols"),
-    ("search_symbols('namee_1' || substr({0}, 1, 30), mode => 'fuzzy', max_results => 1)", 1, "symbols_name", "symbols"),
+    (
+        "search_symbols('namee' || substr({0}, 1, 30), mode => 'fuzzy', max_results => 1)",
+        1,
+        "symbols_name",
+        "symbols",
+    ),
     ("search_symbols('NAME_1' || upper({0}))", 1, "symbols_name", "symbols"),
     ("search_symbols('name_1' || {0} || '00000000', mode => 'exact')", 1, "symbols_name", "symbols"),
     ("find_references('use_1' || {0} || '00000000')", 1, "refs_name", "refs"),

@@ -82,7 +82,10 @@ def test_what_a_query_finds(db, index_files, query, mode, found):
 def test_a_qualified_name_that_does_not_follow_is_found(db, index_files):
     """The path of a heading, and one that a program before this wrote whole."""
     index_files({"README.md": "# Install\n\n## Linux\n\n### Debian\n", "shapes.py": SHAPES})
-    assert names(search_symbols(db, "Install > Lin", EVERYWHERE, ALL)) == ["Install > Linux", "Install > Linux > Debian"]
+    assert names(search_symbols(db, "Install > Lin", EVERYWHERE, ALL)) == [
+        "Install > Linux",
+        "Install > Linux > Debian",
+    ]
     assert names(search_symbols(db, "Install > Linux", EVERYWHERE, ALL, mode="exact")) == ["Install > Linux"]
     whole = names(search_symbols(db, "Shape", EVERYWHERE, ALL))
     assert db.execute("update idx.symbols set qualname = 'Shape.area' where name = 'area'").rowcount == 1

@@ -9,6 +9,7 @@ from psycopg.types.json import Jsonb
 from worker.errors import LeaseLost, Snooze
 from worker.handlers.index import index
 from worker.handlers.payloads import IndexPayload
+from worker.indexing.handle import Handle
 from worker.job import Job, new_job_id
 
 PYTHON = '''def {name}():
@@ -48,6 +49,32 @@ def test_a_first_index_holds_files_symbols_references_tokens_and_usage(indexer, 
     assert (row["last_indexed_commit"], row["status"], row["sync_state"]) == (git.head, "ready", "ready")
     assert result["bytes_fetched"] > 0
     assert set(result["seconds"]) == {"resolve", "fetch", "compare", "extract", "link", "publish"}
+
+
+def test_a_repeated_push_says_what_the_last_publish_counted(indexer, repository, db):
+    """Without counting again, unless a program published since that does not keep the count."""
+    _, repository_id = repository
+    first = indexer.run(repository_id)
+    counts = ("files", "skipped", "symbols", "references", "tokens", "size_bytes")
+    db.execute("update repository_branches set totals = jsonb_set(totals, '{files}', '7')")
+    again = indexer.run(repository_id)
+    assert {name: again[name] for name in counts} == {name: first[name] for name in counts} | {"files": 7}
+    db.execute("update repository_branches set generation = generation + 1")
+    again = indexer.run(repository_id)
+    assert {name: again[name] for name in counts} == {name: first[name] for name in counts}
+
+
+def test_a_repeated_push_starts_no_extractor(indexer, repository, monkeypatch):
+    """There is nothing to read; the next change has them."""
+    git, repository_id = repository
+    indexer.run(repository_id)
+    started = []
+    monkeypatch.setattr("worker.indexing.pool.Handle", lambda nursery: started.append(1) or Handle(nursery))
+    indexer.run(repository_id)
+    assert started == []
+    git.commit({"new.py": source("new")})
+    assert indexer.run(repository_id)["files_parsed"] == 1
+    assert started == [1]
 
 
 def test_promise_9_a_repeated_push_writes_no_row_and_bills_nothing(indexer, repository):

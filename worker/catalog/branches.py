@@ -37,13 +37,16 @@ class Repository:
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """What is indexed of one branch: the commit (None: nothing yet), and by which parser."""
+    """What is indexed of one branch: the commit (None: nothing yet), by which parser, and what its last publish counted
+    (None: by a program that did not keep it).
+    """
 
     branch_no: int
     name: str
     commit: str | None
     generation: int
     parser_version: int
+    totals: dict[str, Any] | None = None
 
 
 _REPOSITORY = """
@@ -52,7 +55,8 @@ select id, repo_no, user_id, api_key_id, git_url, settings ->> 'branch' as branc
        last_indexed_commit is null as is_new
 from public.repositories where id = %s"""
 _BRANCH = """
-select branch_no, name, commit, generation, parser_version
+select branch_no, name, commit, generation, parser_version,
+       case when totals ->> 'generation' = generation::text then totals - 'generation' end as totals
 from public.repository_branches where repository_id = %s and name = %s"""
 _NEW_BRANCH = """
 insert into public.repository_branches (repository_id, branch_no, name)
@@ -132,7 +136,9 @@ def remove_untracked(
 
 def owner_scope(connection: Connection, user_id: UUID) -> int:
     """The scope whose content only this owner's repositories share."""
-    connection.execute(_NEW_SCOPE, (user_id,))
     row = connection.execute(_SCOPE, (user_id,)).fetchone()
+    if row is None:
+        connection.execute(_NEW_SCOPE, (user_id,))
+        row = connection.execute(_SCOPE, (user_id,)).fetchone()
     assert row is not None
     return row["scope"]

@@ -4,13 +4,15 @@ Everything here runs inside the one transaction in which the handler also record
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import UUID
 
 import psycopg
+from psycopg.types.json import Jsonb
 
 from worker.catalog.branches import PUBLIC_SCOPE, Branch, Repository
+from worker.catalog.files import Totals
 from worker.errors import ContentGone
 
 Connection = psycopg.Connection[dict[str, Any]]
@@ -60,7 +62,8 @@ with billed as (
 select coalesce(sum(b.tokens), 0)::bigint as tokens from billed join idx.blobs b on b.id = billed.blob_id"""
 _ADVANCE_BRANCH = """
 update public.repository_branches
-set commit = %(commit)s, generation = generation + 1, parser_version = %(parser_version)s, indexed_at = now()
+set commit = %(commit)s, generation = generation + 1, parser_version = %(parser_version)s, indexed_at = now(),
+    totals = %(totals)s
 where repository_id = %(repository)s and branch_no = %(branch_no)s and generation = %(generation)s"""
 _ADVANCE_REPOSITORY = """
 update public.repositories
@@ -121,7 +124,7 @@ def advance(
     *,
     commit: str,
     parser_version: int,
-    size_bytes: int,
+    totals: Totals,
     default_branch: str | None,
     scope: int,
 ) -> bool:
@@ -135,7 +138,8 @@ def advance(
         "generation": branch.generation,
         "commit": commit,
         "parser_version": parser_version,
-        "size": size_bytes,
+        "size": totals.size_bytes,
+        "totals": Jsonb({**asdict(totals), "generation": branch.generation + 1}),
         "default_branch": default_branch,
         "scope": scope,
         "visibility": "public" if scope == PUBLIC_SCOPE else None,

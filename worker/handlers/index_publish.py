@@ -5,7 +5,7 @@ from typing import Any
 
 from worker.catalog.branches import remove_untracked
 from worker.catalog.edges import EdgeChanges, write_edges
-from worker.catalog.files import totals
+from worker.catalog.files import Totals, totals
 from worker.catalog.publish import PublishedFile, advance, bill_blobs, pin, write_paths
 from worker.errors import LeaseLost
 from worker.git.download import Download
@@ -33,8 +33,8 @@ def publish(
         write_edges(connection, target.repository.repo_no, target.branch.branch_no, edges)
         tokens = bill_blobs(connection, job.id, [file.blob_id for file in files.values()])
         record_tokens(connection, job, tokens, api_key_id=target.repository.api_key_id, tokenizer=TOKENIZER)
-        size_bytes = totals(connection, target.repository.repo_no, target.branch.branch_no).size_bytes
-        _advance(run, target, size_bytes=size_bytes)
+        count = totals(connection, target.repository.repo_no, target.branch.branch_no)
+        _advance(run, target, count)
         _forget_untracked(run, target)
         facts = {
             "files_changed": len(changes.write) + len(changes.remove),
@@ -47,7 +47,7 @@ def publish(
             "bytes_fetched": download.fetched,
             "git_kept": download.was_kept,
         }
-        result = _result(run, target, facts)
+        result = _result(run, target, count, facts)
         complete_in_transaction(connection, job, result)
     run.context.published(result)
     return result
@@ -58,22 +58,27 @@ def publish_nothing_new(run: Run, target: Target) -> dict[str, Any]:
     facts = dict.fromkeys(
         ["files_changed", "files_removed", "files_parsed", "symbols_parsed", "references_parsed", "tokens_billed"], 0
     )
+    branch = target.branch
     with run.connection.transaction():
         run.hold_job()
-        result = _result(run, target, {**facts, "bytes_fetched": 0, "unchanged": True})
+        if branch.totals is not None:
+            count = Totals(**branch.totals)
+        else:
+            count = totals(run.connection, target.repository.repo_no, branch.branch_no)
+        result = _result(run, target, count, {**facts, "bytes_fetched": 0, "unchanged": True})
         complete_in_transaction(run.connection, run.context.job, result)
     run.context.published(result)
     return result
 
 
-def _advance(run: Run, target: Target, *, size_bytes: int) -> None:
+def _advance(run: Run, target: Target, count: Totals) -> None:
     moved = advance(
         run.connection,
         target.repository,
         target.branch,
         commit=target.tip.commit,
         parser_version=PARSER_VERSION,
-        size_bytes=size_bytes,
+        totals=count,
         default_branch=target.tip.default_branch,
         scope=target.scope,
     )
@@ -90,9 +95,8 @@ def _forget_untracked(run: Run, target: Target) -> None:
         run.context.log.info("no longer tracked", branches=gone)
 
 
-def _result(run: Run, target: Target, facts: Mapping[str, Any]) -> dict[str, Any]:
+def _result(run: Run, target: Target, count: Totals, facts: Mapping[str, Any]) -> dict[str, Any]:
     """What the job's row, the command line and the log say of a finished index job."""
-    count = totals(run.connection, target.repository.repo_no, target.branch.branch_no)
     return {
         "commit": target.tip.commit,
         "branch": target.branch.name,

@@ -43,7 +43,6 @@ class ExtractorPool:
 
     def __enter__(self) -> "ExtractorPool":
         self._nursery = Nursery(self._limits)
-        self._handles = [Handle(self._nursery) for _ in range(self._processes)]
         return self
 
     def __exit__(
@@ -57,11 +56,13 @@ class ExtractorPool:
     @property
     def pids(self) -> list[int]:
         """The processes that extract now."""
+        self._fill()
         return [handle.pid for handle in self._handles]
 
     def extract(self, tasks: Iterable[Task]) -> Iterator[Extract]:
         """Read every task, taken as room comes up; extracts come in no order. One such call at a time."""
         source = iter(tasks)
+        self._fill()
         try:
             while self._assign(source):
                 for handle in self._ready():
@@ -72,6 +73,13 @@ class ExtractorPool:
                     yield from self._replace(handle, "it made no progress")
         finally:
             self._abandon()
+
+    def _fill(self) -> None:
+        """Fork the extractors when first there is work: a push that changes nothing needs none. The nursery that forks
+        them has stood since the pool opened, so they hold as little of what came meanwhile.
+        """
+        if not self._handles:
+            self._handles = [self._new_handle() for _ in range(self._processes)]
 
     def _assign(self, source: Iterator[Task]) -> bool:
         """Give the least busy process the next job until all have enough; false when nothing is left to wait for."""

@@ -1,7 +1,13 @@
-"""What the forkserver imports once, so that no attempt pays for it: handlers, grammars, the tokenizer."""
+"""What the forkserver has ready for every attempt: handlers, grammars, the tokenizer, git's version."""
+
+import contextlib
 
 import worker.handlers
+from worker.errors import JobError
+from worker.git.run import git_version
 from worker.indexing.preload import preload
 
 REGISTERED = worker.handlers.__all__
 preload()
+with contextlib.suppress(JobError):  # without a git, the attempts that need it say so
+    git_version()
