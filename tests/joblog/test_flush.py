@@ -1,7 +1,7 @@
 """While attempts run, the store has every line before it is old, in few requests and little memory."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,7 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path, spool: Spool) -> Iterator[Bench]:
+def bench(tmp_path: Path, spool: Spool) -> Bench:
     """A store that can be made to fail, and a flusher."""
     return Bench(FaultyStore(tmp_path / "store"), spool)
 

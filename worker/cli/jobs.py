@@ -1,5 +1,6 @@
 """jobs, job, logs: looking at jobs."""
 
+from enum import StrEnum
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -16,6 +17,15 @@ from worker.queue.events import events_of
 from worker.queue.look import deliveries_of, find_job, job_row, list_jobs, usage_of
 
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id, or the beginning or end of it.")]
+
+
+class LogLevel(StrEnum):
+    """How grave a log line is."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -127,16 +137,28 @@ def print_events(out: Console, events: list[dict[str, Any]]) -> None:
 def logs(
     job_id: JobId,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
+    since: Annotated[
+        str | None, typer.Option(metavar="WHEN", help="Only lines since then: 10m, 2h, 1d ago, or a date and time.")
+    ] = None,
+    level: Annotated[LogLevel, typer.Option(help="Only lines of this level or a graver one.")] = LogLevel.DEBUG,
+    attempt: Annotated[int | None, typer.Option(min=1, help="Only lines of this attempt.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the log's own lines: one JSON object each.")] = False,
+    url: Annotated[
+        bool, typer.Option("--url", help="Print where the finished log can be read for an hour, instead of the log.")
+    ] = False,
 ) -> None:
     """Print a job's log, from all its attempts, as one.
 
     Example: worker logs 019a --follow
     """
-    from worker.cli.logs import print_log
+    from worker.cli.logs import choice, print_log, print_url
 
-    with open_state(quiet=json) as state:
-        print_log(state, find(state, job_id), follow=follow, as_json=json)
+    chosen = choice(since, level, attempt)
+    with open_state(quiet=json or url) as state:
+        if url:
+            print_url(state, find(state, job_id))
+        else:
+            print_log(state, find(state, job_id), chosen, follow=follow, as_json=json)
 
 
 def find(state: State, job_id: str) -> UUID:

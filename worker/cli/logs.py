@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from uuid import UUID
 
 import typer
@@ -9,6 +10,7 @@ import typer
 from worker.cli.state import State
 from worker.errors import NotFound
 from worker.job import Status
+from worker.joblog.choose import Choice, moment
 from worker.joblog.read import read_log
 from worker.joblog.render import render
 from worker.joblog.spool import Spool
@@ -19,16 +21,42 @@ from worker.queue.seal import LogState as Row
 from worker.queue.seal import log_state
 
 SECONDS_TO_WAIT_FOR_SEALING = 10.0
+SECONDS_OF_AN_ADDRESS = 3600
 
 
-def print_log(state: State, job_id: UUID, *, follow: bool, as_json: bool) -> None:
+def choice(since: str | None, level: str, attempt: int | None) -> Choice:
+    """What the options ask for."""
+    try:
+        start = moment(since, datetime.now(UTC)) if since else None
+    except ValueError:
+        sentence = f"{since!r} is no time: say 90s, 10m, 2h or 1d, or a date and time such as 2026-03-04T12:00."
+        raise typer.BadParameter(sentence, param_hint="--since") from None
+    return Choice(start, level, attempt)
+
+
+def print_log(state: State, job_id: UUID, chosen: Choice, *, follow: bool, as_json: bool) -> None:
     """Print the log; with `follow`, go on until the job has ended and its log is sealed."""
     if not as_json:
         _tell_if_nothing_comes(state, job_id, follow=follow)
     color = state.out.is_terminal
-    for line in _followed(state, job_id) if follow else log_lines(state, job_id):
+    for line in chosen.of(_followed(state, job_id) if follow else log_lines(state, job_id)):
         # As JSON the log's own bytes; whoever reads a line at a time gets it when it is written.
         typer.echo(line.rstrip(b"\n") if as_json else render(line, color=color))
+
+
+def print_url(state: State, job_id: UUID) -> None:
+    """Print the addresses of the finished log's objects, in order."""
+    row = _row(state, job_id)
+    if not row.sealed:
+        raise NotFound(f"The log of {job_id} is not finished: it is {row.status}.", hint="`worker logs` reads it.")
+    if not row.parts:
+        raise NotFound(f"{job_id} logged nothing.")
+    store = open_store(state.settings)
+    for part in row.parts:
+        address = store.url(part["key"], SECONDS_OF_AN_ADDRESS)
+        if address is None:
+            raise NotFound("This log store gives out no addresses.", hint="`worker logs` reads the log.")
+        typer.echo(address)
 
 
 def _tell_if_nothing_comes(state: State, job_id: UUID, *, follow: bool) -> None:
