@@ -35,7 +35,7 @@ class Clock:
 class AtOnce(Executor):
     """Runs what is submitted before submit() returns."""
 
-    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> "Future[Any]":  # pyright: ignore
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> "Future[Any]":
         """Run it."""
         future: Future[Any] = Future()
         future.set_result(fn(*args, **kwargs))
