@@ -1,0 +1,1 @@
+"""What the benchmark of job logs needs besides the program."""
