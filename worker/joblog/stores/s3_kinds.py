@@ -10,11 +10,13 @@ class S3Kind:
     """One provider's way. `addressing`: where the bucket stands in the address. `expiry`: what can delete by age."""
 
     name: str
-    addressing: Literal["auto", "path", "virtual"]
+    addressing: Literal["path", "virtual"]
     expiry: Literal["rules", "objects", "none"] = "rules"
 
 
-AWS = S3Kind("AWS", "auto")
+AWS = S3Kind(
+    "AWS", "virtual"
+)  # "auto" signs addresses of the global host, which new buckets elsewhere do not answer at
 OTHER = S3Kind("S3", "path")  # MinIO, Ceph, Swift and most others: a bucket needs no name in the DNS
 _BY_HOST = {
     "amazonaws.com": AWS,
