@@ -146,7 +146,9 @@ _queue_due = _gauge("queue_due_jobs", "Queued jobs that a free slot could take n
 _queue_overdue = _gauge(
     "queue_overdue_seconds", "For how long the first job that a slot could take has been due; use max().", ["job_type"]
 )
-_queue_demand = _gauge("queue_demand_jobs", "Jobs that run or could run now, for an autoscaler; use max().")
+_queue_demand = _gauge(
+    "queue_demand_jobs", "Jobs that run or could run now, and schedules to fire, for an autoscaler; use max()."
+)
 _queue_paused = _gauge("queue_pauses", "Paused job types and tenants; use max().")
 _queue_unsealed = _gauge("queue_unsealed_logs", "Ended jobs whose log is not sealed yet; use max().")
 _tenant_oldest = _gauge(
@@ -320,6 +322,7 @@ def queue_gauges(
     tenants: Iterable[tuple[str, float]],
     workers: Mapping[str, int],
     slots: int,
+    demand: int,
     pauses: int,
     unsealed: int,
 ) -> None:
@@ -330,8 +333,9 @@ def queue_gauges(
     """
     global _known_at  # noqa: PLW0603
     with _telling:
-        running = _tell_depth(depth)
-        _queue_demand.set(running + _tell_due(due))
+        _tell_depth(depth)
+        _tell_due(due)
+        _queue_demand.set(demand)
         _tenant_oldest.clear()
         for tenant, seconds in (("none", 0.0), *tenants):
             _tenant_oldest.labels(tenant).set(seconds)
@@ -343,8 +347,7 @@ def queue_gauges(
         _known_at = time.monotonic()
 
 
-def _tell_depth(rows: Iterable[tuple[str, str, int, float]]) -> int:
-    """Set what is queued and what runs; answers how many run."""
+def _tell_depth(rows: Iterable[tuple[str, str, int, float]]) -> None:
     places = [(label, status) for label in [*_job_types, "other"] for status in _STATUSES]
     jobs, oldest = dict.fromkeys(places, 0), dict.fromkeys(places, 0.0)
     for job_type, status, count, seconds in rows:
@@ -354,11 +357,9 @@ def _tell_depth(rows: Iterable[tuple[str, str, int, float]]) -> int:
     for place, count in jobs.items():
         _queue_jobs.labels(*place).set(count)
         _queue_oldest.labels(*place).set(oldest[place])
-    return sum(count for (_, status), count in jobs.items() if status == "in_progress")
 
 
-def _tell_due(rows: Iterable[tuple[str, int, float]]) -> int:
-    """Set what could run now; answers how many that are."""
+def _tell_due(rows: Iterable[tuple[str, int, float]]) -> None:
     labels = [*_job_types, "other"]
     jobs, overdue = dict.fromkeys(labels, 0), dict.fromkeys(labels, 0.0)
     for job_type, count, seconds in rows:
@@ -368,7 +369,6 @@ def _tell_due(rows: Iterable[tuple[str, int, float]]) -> int:
     for label, count in jobs.items():
         _queue_due.labels(label).set(count)
         _queue_overdue.labels(label).set(overdue[label])
-    return sum(jobs.values())
 
 
 def claimed(jobs: int) -> None:

@@ -61,6 +61,8 @@ set search_path = '' set jit to off as $$
             from (select state, slots, last_seen_at > clock_timestamp() - interval '1 minute' as alive from public.workers
                   where state in ('running', 'draining', 'fenced')) w),
         'paused', (select count(*) from queue.paused_types) + (select count(*) from public.queue_lanes where paused),
+        -- Only a worker fires them, so they are a reason to start one.
+        'schedules', (select count(*) from public.job_schedules where not paused and next_run_at <= clock_timestamp()),
         'unsealed', (select count(*) from queue.unsealed),
         'claims', (select case when is_called then last_value else 0 end from public.lease_tokens));
 $$;

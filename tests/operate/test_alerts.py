@@ -160,3 +160,20 @@ def test_pool_exhausted(deployment: Deployment) -> None:
         for post in posts:
             post.join(30)
     deployment.clears("PoolExhausted")
+
+
+@pytest.mark.slow
+def test_log_flush_lag(deployment: Deployment, tmp_path: Path) -> None:
+    """The log store takes nothing while a job writes lines; then it does again."""
+    folder = tmp_path / "worker-0" / "logs" / "worker-logs"
+    deployment.work(WORKER_LOG_FLUSH_INTERVAL="0.6")
+    (talking,) = deployment.put("talk", seconds=0.1)
+    eventually(lambda: list(folder.glob("live/*/*/*")), what="the first segment")
+    away = folder.with_name("away")
+    folder.rename(away)
+    folder.write_text("a file where the bucket was")
+    deployment.fires("LogFlushLag")
+    folder.unlink()
+    away.rename(folder)
+    deployment.clears("LogFlushLag")
+    deployment.db.execute("select queue.cancel(%s)", (talking,))

@@ -56,10 +56,11 @@ def test_the_queue_is_not_told_by_whoever_cannot_see_it() -> None:
         "tenants": [],
         "workers": {},
         "slots": 0,
+        "demand": 0,
         "pauses": 0,
         "unsealed": 0,
     }
-    busy: dict[str, Any] = {**nothing, "due": [("full_index", 3, 1.0)]}
+    busy: dict[str, Any] = {**nothing, "due": [("full_index", 3, 1.0)], "demand": 3}
     metrics.queue_gauges(**busy)
     assert "\nindexing_worker_queue_demand_jobs 3.0\n" in metrics.exposition().decode()
     long_ago, metrics._known_at = metrics._known_at, float("-inf")

@@ -5,13 +5,16 @@ from collections.abc import Callable
 
 from rich.console import Console
 
+from worker.cli import looks
+
 
 def refresh(out: Console, draw: Callable[[], None], *, every: float) -> None:
     """Show what `draw` prints to `out`, again and again, in place; ends with Ctrl-C."""
     from rich.live import Live
     from rich.text import Text
 
-    with Live(console=out, screen=True, auto_refresh=False) as live:
+    # A console of its own: whatever is printed to the one that is live is drawn at once.
+    with Live(console=looks.console(), screen=True, auto_refresh=False) as live:
         try:
             while True:
                 with out.capture() as captured:

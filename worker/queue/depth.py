@@ -34,7 +34,7 @@ class Gauges(NamedTuple):
 
     `due`: (job type, jobs, seconds overdue) of what a free slot could take now. `tenants`: (tenant, age of its oldest
     queued job in seconds, queued jobs), those that have waited longest first. `workers`: how many by state. `slots`:
-    of the running ones together. `claims`: leases ever given.
+    of the running ones together. `schedules`: due and not fired yet. `claims`: leases ever given.
     """
 
     depth: list[Depth]
@@ -43,14 +43,16 @@ class Gauges(NamedTuple):
     workers: dict[str, int]
     slots: int
     pauses: int
+    schedules: int
     unsealed: int
     claims: int
     age_seconds: float
 
     @property
     def demand(self) -> int:
-        """Jobs that run, or could run now: what the number of workers should follow."""
-        return sum(row.jobs for row in self.depth if row.status == "in_progress") + sum(jobs for _, jobs, _ in self.due)
+        """Jobs that run, or could run now, and schedules to fire: what the number of workers should follow."""
+        running = sum(row.jobs for row in self.depth if row.status == "in_progress")
+        return running + sum(jobs for _, jobs, _ in self.due) + self.schedules
 
     def for_metrics(self) -> dict[str, Any]:
         """What the metrics show of it."""
@@ -60,6 +62,7 @@ class Gauges(NamedTuple):
             "tenants": [("none" if tenant == _NOBODY else tenant, seconds) for tenant, seconds, _ in self.tenants],
             "workers": self.workers,
             "slots": self.slots,
+            "demand": self.demand,
             "pauses": self.pauses,
             "unsealed": self.unsealed,
         }
@@ -82,6 +85,7 @@ async def gauges(connection: Connection, *, window: float) -> Gauges:
         slots=workers.pop("slots"),
         workers=workers,
         pauses=found["paused"],
+        schedules=found["schedules"],
         unsealed=found["unsealed"],
         claims=found["claims"],
         age_seconds=found["age_seconds"],
