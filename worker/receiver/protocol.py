@@ -12,6 +12,7 @@ class LimitedHeaders(HttpToolsProtocol):
     """Closes a connection whose headers (or trailers) are endless, or do not arrive."""
 
     _unparsed = 0  # bytes since the parser last came to the end of something
+    _header_bytes = 0  # of this request
     _clock: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:
@@ -34,7 +35,15 @@ class LimitedHeaders(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request begins: its headers are expected soon."""
         super().on_message_begin()
+        self._header_bytes = 0
         self._start_clock()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Whole headers that came in one piece count as well; the parser turns this into a 400."""
+        self._header_bytes += len(name) + len(value)
+        if self._header_bytes > MOST_HEADER_BYTES:
+            raise ValueError("The request's headers are too long.")
+        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Headers are here; the body has limits of its own."""
