@@ -28,4 +28,5 @@ pytest_plugins = [
     "tests.fixtures.supabase_storage",
     "tests.fixtures.log_stores",
     "tests.fixtures.leaks",
+    "tests.fixtures.github_api",
 ]

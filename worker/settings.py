@@ -156,6 +156,9 @@ class Settings(BaseSettings):
         None,
         description="Webhook secret of the GitHub App, for POST /webhooks/github; `new,old` while it is being changed.",
     )
+    worker_github_hook_token: SecretStr | None = Field(
+        None, description="May administer webhooks on GitHub: `worker repo add` and `rotate` then use GitHub's API."
+    )
     worker_github_api_url: str = Field(
         "https://api.github.com", description="GitHub's API; https://host/api/v3 for a GitHub of your own."
     )
@@ -371,6 +374,7 @@ class Settings(BaseSettings):
                     "worker_github_app_key",
                     "worker_github_app_id",
                     "worker_github_app_secret",
+                    "worker_github_hook_token",
                     "supabase_service_key",  # only the parent uploads logs
                     "aws_access_key_id",
                     "aws_secret_access_key",

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import psycopg
 
-from worker.catalog.tracking import is_pattern
+from worker.catalog.tracking import is_pattern, patterns_of, tracks
 from worker.errors import NotFound
 
 Connection = psycopg.Connection[dict[str, Any]]
@@ -20,6 +20,21 @@ on conflict (user_id, git_url) do update
 returning id, (xmax = 0) as created"""
 _ENSURE_USER = "insert into auth.users (id) values (%s) on conflict do nothing"
 _HAS_USER = "select 1 from auth.users where id = %s"
+_HOOK = """
+update public.repositories
+set webhook_hook_id = %s, provider_id = coalesce(provider_id, %s), updated_at = now() where id = %s"""
+_CHOOSE = """
+update public.repositories set settings = settings || jsonb_build_object('branch', %s::text), updated_at = now()
+where id = %s"""
+_TRACKED = """
+select settings ->> 'branch' as branch, default_branch, settings -> 'branches' as branches
+from public.repositories where id = %s"""
+_TRACK = """
+update public.repositories
+set settings = settings || jsonb_build_object(
+        'branches', coalesce(settings -> 'branches', '[]'::jsonb) || to_jsonb(%(branch)s::text)),
+    updated_at = now()
+where id = %(id)s and not coalesce(settings -> 'branches', '[]'::jsonb) ? %(branch)s"""
 _FIND = """
 select id from public.repositories
 where (%(user)s::uuid is null or user_id = %(user)s)
@@ -36,9 +51,11 @@ _SHOW = """
 select r.id, r.name, r.git_url, r.provider, r.visibility, r.status, r.sync_state, r.default_branch,
        r.settings ->> 'branch' as branch,
        r.settings -> 'branches' as branches, r.last_indexed_commit, r.last_indexed_at, r.index_generation, r.size_bytes,
-       r.webhook_secret_fingerprint, r.webhook_secret_version, r.webhook_last_ping_at, r.created_at,
+       r.webhook_secret_fingerprint, r.webhook_secret_version, r.webhook_hook_id, r.webhook_last_ping_at,
+       r.paused_reasons, c.checked_at as last_compared_at, c.problem as last_compare_problem,
+       c.missed as pushes_without_webhook, r.created_at,
        (select coalesce(sum(tokens_used), 0) from public.token_usage u where u.repository_id = r.id) as tokens_used
-from public.repositories r where r.id = %s"""
+from public.repositories r left join public.repository_checks c on c.repository_id = r.id where r.id = %s"""
 _LANGUAGES = """
 select l.name as language, count(*) as files, sum(b.line_count)::bigint as lines, sum(b.symbol_count)::bigint as symbols
 from idx.files f
@@ -74,6 +91,26 @@ def register(
     row = connection.execute(_REGISTER, facts).fetchone()
     assert row is not None
     return row["id"], row["created"]
+
+
+def remember_hook(connection: Connection, repository_id: UUID, hook_id: int, provider_id: int) -> None:
+    """Keep the id of a webhook that was made for it, and GitHub's number of the repository."""
+    connection.execute(_HOOK, (hook_id, provider_id, repository_id))
+
+
+def choose_main(connection: Connection, repository_id: UUID, branch: str) -> None:
+    """Make this the main branch, whatever the default branch is."""
+    connection.execute(_CHOOSE, (branch, repository_id))
+
+
+def track(connection: Connection, repository_id: UUID, branch: str) -> bool:
+    """Track one more branch, beside those tracked already; answers whether it was not yet."""
+    row = connection.execute(_TRACKED, (repository_id,)).fetchone()
+    if row is None:
+        raise NotFound(f"There is no repository {repository_id}.", hint="`worker repo list` shows them all.")
+    if tracks(branch, main=[row["branch"] or row["default_branch"]], patterns=patterns_of(row["branches"])):
+        return False
+    return connection.execute(_TRACK, {"id": repository_id, "branch": branch}).rowcount == 1
 
 
 def find(connection: Connection, text: str, user_id: UUID | None) -> UUID:

@@ -16,6 +16,7 @@ from worker.cli import (
     doctor,
     documents,
     draining,
+    hooks,
     indexing,
     jobs,
     keys,
@@ -42,7 +43,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-repo = typer.Typer(name="repo", help="Repositories: add, list, show, remove, rotate-secret.", no_args_is_help=True)
+repo = typer.Typer(name="repo", help="Repositories: add, list, show, remove, rotate, test.", no_args_is_help=True)
 key = typer.Typer(name="key", help="Keys for other services: set, remove.", no_args_is_help=True)
 schedule = typer.Typer(
     name="schedule", help="Jobs by the clock: add, list, remove, pause, resume.", no_args_is_help=True
@@ -81,6 +82,7 @@ for module in (
 ):
     module.add_commands(app)
 repositories.add_commands(repo)
+hooks.add_commands(repo)
 app.add_typer(repo)
 keys.add_commands(key)
 app.add_typer(key)

@@ -5,6 +5,7 @@ from uuid import UUID
 
 import typer
 
+from worker.catalog import repositories
 from worker.catalog.branches import load_repository
 from worker.cli import looks
 from worker.cli.follow import follow_job
@@ -25,7 +26,7 @@ def add_commands(app: typer.Typer) -> None:
 def index(
     place: Annotated[str, typer.Argument(metavar="PATH_OR_URL", help="A local repository or an https URL.")],
     branch: Annotated[
-        str | None, typer.Option(help="Branch to index, and to track from now on; default: the tracked one.")
+        str | None, typer.Option(help="Branch to index, and to track as well from now on; default: the main one.")
     ] = None,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Do it again even if nothing changed.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Enqueue only, do not wait.")] = False,
@@ -36,8 +37,10 @@ def index(
     Example: worker index .
     """
     with open_state(quiet=json) as state:
-        repository_id, _ = register(state, parse_url(state, place), name=None, branches=[branch] if branch else ())
-        job_id = enqueue_index(state, repository_id, rebuild=rebuild)
+        repository_id, created = register(state, parse_url(state, place), name=None)
+        if branch:
+            _track(state, repository_id, branch, is_main=created, quiet=json)
+        job_id = enqueue_index(state, repository_id, rebuild=rebuild, branch=branch)
         if detach:
             _print_enqueued(state, repository_id, job_id, as_json=json)
             return
@@ -51,16 +54,27 @@ def index(
             raise typer.Exit(1)
 
 
-def enqueue_index(state: State, repository_id: UUID, *, rebuild: bool = False) -> UUID:
-    """Enqueue a full index of the tracked branch; a push to that branch joins it while it waits."""
+def _track(state: State, repository_id: UUID, branch: str, *, is_main: bool, quiet: bool) -> None:
+    """A new repository's main branch; one more of a known repository."""
+    with state.connection() as connection:
+        if is_main:
+            repositories.choose_main(connection, repository_id, branch)
+        elif repositories.track(connection, repository_id, branch) and not quiet:
+            remark = f"{branch} is tracked beside the main branch; `worker repo add URL --branch` chooses that."
+            state.aside.print(looks.text(remark), style="dim")
+
+
+def enqueue_index(state: State, repository_id: UUID, *, rebuild: bool = False, branch: str | None = None) -> UUID:
+    """Enqueue a full index, of the main branch if none is named; a push to that branch joins it while it waits."""
     with state.connection() as connection:
         repository = load_repository(connection, repository_id)
-    branch = repository.branch or repository.default_branch
+    chosen = branch or repository.branch
+    branch = chosen or repository.default_branch
     ref = f"refs/heads/{branch}" if branch else None
     job = NewJob(
         FULL_INDEX,
         repository_id,
-        {"ref": ref if repository.branch else None, "rebuild": rebuild},  # the default branch may be another by then
+        {"ref": ref if chosen else None, "rebuild": rebuild},  # the default branch may be another by then
         priority=10,
         coalesce_key=index_coalesce_key(repository_id, ref or "tracked"),
         max_attempts=state.settings.worker_max_attempts,

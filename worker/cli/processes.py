@@ -49,10 +49,14 @@ def receive(
 
     Example: worker receive --port 8080
     """
+    from worker.credentials.master_keys import load_master_keys
+    from worker.receiver.provision import check_master_keys
     from worker.receiver.serve import serve
 
     with open_state(process="receiver", quiet=False, worker_receiver_port=port) as state:
         _must_be_free(state.settings.worker_http_host, state.settings.worker_receiver_port, "--port")
+        with state.connection() as connection:  # one that would refuse every delivery does not start
+            check_master_keys(connection, load_master_keys(state.settings))
         with _traced(state.settings, "receiver"):
             serve(state.settings, state.database.url)
 

@@ -1,18 +1,18 @@
-"""repo add, list, show, remove, rotate-secret."""
+"""repo add, list, show, remove."""
 
 import sys
 from collections.abc import Sequence
-from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 import typer
 
 from worker.catalog import repositories
 from worker.cli import looks
+from worker.cli.github_hooks import EVENTS, hooks_of
 from worker.cli.looks import print_json
 from worker.cli.state import Json, State, open_state
-from worker.errors import NotFound, UnsafeUrl, WorkerError
+from worker.errors import NotFound, SettingsError, UnsafeUrl, WorkerError
 from worker.git.url import RepositoryUrl, parse_repository_url
 
 Which = Annotated[str, typer.Argument(metavar="REPOSITORY", help="Name, URL, path, or id (its beginning or end).")]
@@ -24,7 +24,6 @@ def add_commands(app: typer.Typer) -> None:
     app.command("list")(list_repositories)
     app.command("show")(show)
     app.command("remove")(remove)
-    app.command("rotate-secret")(rotate_secret)
 
 
 def register(state: State, url: RepositoryUrl, *, name: str | None, branches: Sequence[str] = ()) -> tuple[UUID, bool]:
@@ -83,62 +82,74 @@ def add(
     installation: Annotated[
         int | None, typer.Option(help="Number of the GitHub App's installation that reads it.", min=1)
     ] = None,
+    no_hook: Annotated[
+        bool, typer.Option("--no-hook", help="Do not make the webhook by GitHub's API, even with a token for it.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Register a repository and print what to paste into GitHub's webhook form: its URL and its secret.
+    """Register a repository and print what to paste into GitHub's webhook form, once; with a token, make the webhook.
 
     Example: worker repo add https://github.com/pallets/flask
     """
     from worker.credentials.installations import name_installation
     from worker.credentials.master_keys import load_master_keys
-    from worker.receiver.provision import provision_secret
-
-    with open_state(quiet=json) as state:
-        parsed, keys = parse_url(state, url), load_master_keys(state.settings)
-        repository_id, created = register(state, parsed, name=name, branches=branch or ())
-        with state.connection() as connection:
-            if installation is not None:
-                name_installation(connection, repository_id, installation)
-            secret = provision_secret(connection, keys, repository_id)
-        _show_secret(state, repository_id, secret, json=json, created=created)
-
-
-def rotate_secret(
-    repository: Which,
-    now: Annotated[bool, typer.Option("--now", help="After a leak: the old secret ends at once.")] = False,
-    json: Json = False,
-) -> None:
-    """Make a new webhook secret; the old one is accepted for a day, or with --now no longer.
-
-    Example: worker repo rotate-secret flask --now
-    """
-    from worker.credentials.master_keys import load_master_keys
-    from worker.receiver.provision import rotate_secret as rotate
+    from worker.receiver.provision import check_master_keys, make_secret, provision_secret
 
     with open_state(quiet=json) as state, state.connection() as connection:
-        repository_id = find_repository(state, repository)
-        grace = {"grace": timedelta(0)} if now else {}
-        secret = rotate(connection, load_master_keys(state.settings), repository_id, **grace)
-        _show_secret(state, repository_id, secret, json=json, created=False)
+        parsed, keys = parse_url(state, url), load_master_keys(state.settings)
+        check_master_keys(connection, keys)
+        hooks = None if no_hook else hooks_of(state.settings, parsed.url)
+        if hooks is not None and state.settings.worker_public_url is None:
+            hint = "Set it to the receiver's public address, or say --no-hook."
+            raise SettingsError("WORKER_PUBLIC_URL is not set, so GitHub cannot be told where to deliver.", hint=hint)
+        repository_id, created = register(state, parsed, name=name, branches=branch or ())
+        if installation is not None:
+            name_installation(connection, repository_id, installation)
+        facts = {"id": repository_id, "created": created, "webhook_url": webhook_url(state, repository_id)}
+        if hooks is None:
+            secret, made = make_secret(connection, keys, repository_id), None
+        else:
+            made = hooks.ensure(facts["webhook_url"], provision_secret(connection, keys, repository_id))
+            repositories.remember_hook(connection, repository_id, made.hook_id, made.provider_id)
+            secret = None
+        hook_id = made.hook_id if made else None
+        if json:
+            print_json({**facts, "webhook_secret": secret, "events": EVENTS, "hook_id": hook_id})
+        else:
+            _show_form(state, parsed, facts, secret, hook_id)
 
 
-def _show_secret(state: State, repository_id: UUID, secret: str, *, json: bool, created: bool) -> None:
-    url = webhook_url(state, repository_id)
-    if json:
-        print_json({"id": repository_id, "created": created, "webhook_url": url, "webhook_secret": secret})
+def _show_form(
+    state: State, url: RepositoryUrl, facts: dict[str, Any], secret: str | None, hook_id: int | None
+) -> None:
+    """What GitHub's form asks for, in its order; the secret only when it was made just now."""
+    state.out.print(f"Repository [bold]{facts['id']}[/] {'added' if facts['created'] else 'is registered'}.")
+    if hook_id is not None:
+        told = f"\nGitHub delivers to {looks.text(facts['webhook_url'])} (webhook {hook_id})."
+        state.out.print(told, soft_wrap=True)
         return
+    shown = secret or f"was shown when it was made; `worker repo rotate {str(facts['id'])[:8]}` makes a new one"
     for line in (
-        f"Repository [bold]{repository_id}[/] {'added' if created else 'is registered'}.",
-        "\nOn GitHub: Settings → Webhooks → Add webhook, and paste:",
-        f"  Payload URL   {looks.text(url)}",
+        f"\nOn GitHub: {looks.text(_form_of(state, url))}, and paste:",
+        f"  Payload URL   {looks.text(facts['webhook_url'])}",
         "  Content type  application/json",
-        f"  Secret        {secret}",
-        "  Events        Just the push event",
+        f"  Secret        {shown}",
+        "  SSL           Enable SSL verification",
+        "  Events        Let me select individual events: Pushes, Repositories",
+        "  Active        yes",
+        f"\nThen `worker repo test {str(facts['id'])[:8]}` sends a ping the same way.",
     ):
         state.out.print(line, soft_wrap=True)
     if state.settings.worker_public_url is None:
         remark = "\nWORKER_PUBLIC_URL is not set: put your receiver's public address into the payload URL."
         state.aside.print(remark, style="dim")
+
+
+def _form_of(state: State, url: RepositoryUrl) -> str:
+    """The form's own address, where it is known."""
+    if url.host == state.settings.github_host:
+        return f"{url.url.removesuffix('.git')}/settings/hooks/new"
+    return "Settings → Webhooks → Add webhook"
 
 
 def list_repositories(json: Json = False) -> None:

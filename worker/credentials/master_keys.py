@@ -57,7 +57,7 @@ class MasterKeys:
         known = ", ".join(key.id for key in self.keys)
         raise MasterKeyError(
             f"The master key {key_id!r} is not configured here (known: {known}).",
-            hint="Add it to WORKER_MASTER_KEYS, or make a new secret with `worker repo rotate-secret`.",
+            hint="Add it to WORKER_MASTER_KEYS, or make a new secret with `worker repo rotate`.",
         )
 
 

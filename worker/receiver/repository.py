@@ -80,7 +80,7 @@ def current_secret(repository: Repository, keys: MasterKeys) -> str | None:
         raise MasterKeyError(
             f"The master key {repository.key_id!r} here is not the one that made this repository's webhook secret.",
             hint="Set the WORKER_MASTER_KEYS of the receiver everywhere, or make a new secret with "
-            "`worker repo rotate-secret`.",
+            "`worker repo rotate`.",
         )
     return secret
 
