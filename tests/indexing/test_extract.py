@@ -156,7 +156,7 @@ SYMBOLS = {
 REFERENCES = {
     "sample.py": """
         call LoadError:36 decorate:31 fetch:34 inner:25 property:21
-        use MAX_SIDES:18 Missing:35 Pair:39 Shape:32,34 ValueError:35
+        use MAX_SIDES:18 Missing:35 NAME:24 Pair:39 Shape:32,34 ValueError:35
         implementation Generic:39 Mixin:39 Protocol:11 Shape:39
     """,
     "sample.js": """
@@ -166,8 +166,8 @@ REFERENCES = {
     """,
     "sample.ts": """
         call area:12 build:21 close:19 get:18 log:18
-        use Base:14 Colour:21 Map:15 Named:8 Node:6 Options:21 Promise:8,19 Service:21 Shape:12 Store:16
-            VERSION:22
+        use Base:14 Colour:21 Map:15 Named:8 Node:6 Options:21 Promise:8,19 Red:21 Service:21 Shape:12
+            Store:16 VERSION:22
         implementation Base:2 Closable:14 Named:14 Other:2 Service:14
     """,
     "sample.tsx": """
@@ -175,16 +175,16 @@ REFERENCES = {
         use Button:4 Card:6 Element:2 Icon:4 Primary:4 Props:2 React:6
     """,
     "sample.go": """
-        call New:13 Price:42 Println:49 append:37 float64:48
+        call New:13 Price:42 Println:49 append:37
         use Base:48 Cart:39,47,48 Item:25,31 Items:41,49 Map:49 MaxItems:48 Stack:37 State:8,21
             StatePaid:42 Store:17
         implementation Base:29 Mutex:30 Stringer:24
     """,
     "sample.rs": """
         call collect:54 describe:40 helper:53 iter:54 map:54 square:55 write:40
-        use Clone:8,30 Debug:8 Display:23 Empty:40 Error:6 FnOnce:51 Formatter:39 LIMIT:55 Output:26
+        use Clone:8,30 Debug:8 Empty:40 Error:6 FnOnce:51 Formatter:39 LIMIT:55 Output:26
             Point:14,19,54 Result:6,39,49 Shape:40 Vec:54
-        implementation Display:38
+        implementation Display:23,38
     """,
     "Sample.java": """
         call apply:19 check:30 close:18 forEach:18 log:20

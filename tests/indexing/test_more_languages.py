@@ -76,6 +76,8 @@ SYMBOLS = {
         28-28 class Circle.Inner
         28-28 field Circle.Inner.x
         29-29 field Circle.computed
+        30-30 field Circle.a
+        30-30 field Circle.b
         32-32 struct Point
         32-32 field Point.x
         32-32 field Point.y
@@ -135,14 +137,14 @@ SYMBOLS = {
         33-33 class odd name
         34-44 class Main
         35-43 method Main.main
-        40-40 function Main.main.run
+        40-40 method Main.main.run
         46-48 enum Color
         46-46 field Color.rgb
         47-47 constant Color.Red
         48-48 constant Color.Green
         48-48 constant Color.Blue
         49-50 constant intOrd
-        50-50 function intOrd.compare
+        50-50 method intOrd.compare
         52-52 function whisper
         53-53 type Id
         55-56 trait Show

@@ -77,3 +77,12 @@ def test_no_text_is_gone_over_twice(piece: bytes) -> None:
     readable(Language.CPP, source)
     readable(Language.CSHARP, source)
     assert time.process_time() - started < 3
+
+
+def test_cases_between_directives_of_swift() -> None:
+    """A `case` of a switch inside `#if` does not lose the rest of its class; both branches are read."""
+    lines = ["class A {", " func f() { switch x {", "#if os(iOS)", " case B.c: g()"]
+    lines += ["#elseif os(macOS)", " case D.e: h()", "#endif", " default: return } }", " func last() {}", "}"]
+    found = extract(Task(b"", "a.swift", Language.SWIFT, "\n".join(lines).encode()))
+    assert [(symbol.line, symbol.qualname) for symbol in found.symbols] == [(1, "A"), (2, "A.f"), (9, "A.last")]
+    assert {reference.name for reference in found.references} >= {"g", "h"}

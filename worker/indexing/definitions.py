@@ -22,6 +22,7 @@ _CALLABLES = frozenset({SymbolKind.FUNCTION, SymbolKind.METHOD})
 _TYPES = frozenset(
     {SymbolKind.CLASS, SymbolKind.INTERFACE, SymbolKind.TRAIT, SymbolKind.STRUCT, SymbolKind.ENUM, SymbolKind.TYPE}
 )
+_BODIES_OF_OBJECTS = frozenset({"template_body", "with_template_body"})  # Scala's `new A {…}`, `given a: A with …`
 _METHODS_OF_MODULES = frozenset({"method", "singleton_method", "alias"})  # in Ruby
 _SPECIAL_CLASSES = frozenset({SymbolKind.INTERFACE, SymbolKind.ENUM})
 _OBJECT_METHODS = frozenset({"pair", "method_definition"})
@@ -173,7 +174,11 @@ def _scope(source: bytes, item: _Found, scopes: list[_Scope]) -> _Scope | None:
     elif (
         kind is SymbolKind.FUNCTION
         and outer is not None
-        and (outer.kind in _TYPES or (outer.kind is SymbolKind.MODULE and item.node.type in _METHODS_OF_MODULES))
+        and (
+            outer.kind in _TYPES
+            or (outer.kind is SymbolKind.MODULE and item.node.type in _METHODS_OF_MODULES)
+            or (outer.kind is not SymbolKind.MODULE and _is_in_body_of_object(item.node))
+        )
     ):
         kind = SymbolKind.METHOD
     elif kind in _VALUES:
@@ -182,6 +187,10 @@ def _scope(source: bytes, item: _Found, scopes: list[_Scope]) -> _Scope | None:
             parent = outer.parent  # PHP's constructors declare fields among their parameters
     qualname = f"{parent}.{_text(name)}" if parent else _text(name)
     return _Scope(item.start, item.end, kind, name, qualname, parent)
+
+
+def _is_in_body_of_object(node: Node) -> bool:
+    return node.parent is not None and node.parent.type in _BODIES_OF_OBJECTS
 
 
 def _is_noise(source: bytes, item: _Found, name: bytes, kind: SymbolKind, outer: _Scope | None) -> bool:

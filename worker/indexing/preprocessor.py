@@ -13,6 +13,7 @@ from worker.indexing import kotlin
 from worker.indexing.languages import Language
 
 _PREPROCESSED = frozenset({Language.C, Language.CPP, Language.CSHARP})
+_SWIFT_DIRECTIVE = re.compile(rb"^[ \t]*+#(?:if|elseif|else|endif)\b[^\n]*", re.MULTILINE)
 _WORD = rb"[A-Z_][A-Z0-9_]{3,}+"
 _CALL = rb"(?:\((?:[^(){};\n]|\([^(){};\n]*+\))*+\))?+"
 _MACRO = _WORD + rb"\b" + _CALL
@@ -46,10 +47,13 @@ _NEVER = re.compile(rb"[ \t]*+#[ \t]*+if[ \t]++0\b")
 
 def readable(lang: Language, source: bytes) -> bytes:
     """The source as it is to be parsed, of the same length: C and C++ without what only a preprocessor understands,
-    Kotlin without what its grammar does not.
+    Kotlin without what its grammar does not, Swift without the lines of `#if`: around a `case` its grammar loses the
+    rest of the class. Every branch of one is whole in Swift, and all are read.
     """
     if lang is Language.KOTLIN:
         return kotlin.readable(source)
+    if lang is Language.SWIFT:
+        return _SWIFT_DIRECTIVE.sub(lambda line: b" " * len(line[0]), source)
     if lang not in _PREPROCESSED:
         return source
     text = bytearray(source)

@@ -15,6 +15,7 @@ MAX_NAMES = 20_000
 # Where two patterns match one name the stronger statement, which stands further down here, wins.
 _USES = {
     "reference.capitalised": (0, ReferenceKind.USE),
+    "reference.member": (0, ReferenceKind.USE),
     "reference.type": (1, ReferenceKind.USE),
     "reference.call": (2, ReferenceKind.CALL),
     "reference.implementation": (3, ReferenceKind.IMPLEMENTATION),
@@ -54,7 +55,8 @@ def references(source: bytes, lang: Language, matches: Matches, name_starts: Con
     """Group the uses by name; type parameters (T) and definitions' own names, at `name_starts`, are none."""
     built_in = _BUILT_IN.get(lang, frozenset())
     lines: dict[tuple[ReferenceKind, bytes], set[int]] = {}
-    no_calls = _REQUIRE if lang in _ECMASCRIPT else _NO_CALLS
+    # Go's conversions look like calls: int(x).
+    no_calls = built_in if lang is Language.GO else _REQUIRE if lang in _ECMASCRIPT else _NO_CALLS
     too_long = 0
     for start, (weight, kind, node) in _strongest(matches).items():
         name = source[start : node.end_byte]

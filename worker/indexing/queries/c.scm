@@ -83,6 +83,7 @@
 (initializer_list (identifier) @reference.capitalised)
 (initializer_pair value: (identifier) @reference.capitalised)
 (return_statement (identifier) @reference.capitalised)
+(unary_expression argument: (identifier) @reference.capitalised)
 (case_statement value: (identifier) @reference.capitalised)
 (conditional_expression (identifier) @reference.capitalised)
 (subscript_expression (identifier) @reference.capitalised)

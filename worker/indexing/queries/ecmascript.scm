@@ -44,7 +44,7 @@
                               (member_expression property: (property_identifier) @reference.type)])
 (decorator [(identifier) @reference.call
             (member_expression property: (property_identifier) @reference.call)])
-(member_expression object: (identifier) @reference.capitalised)
+(member_expression object: (identifier) @reference.capitalised property: (property_identifier) @reference.member)
 (arguments (identifier) @reference.capitalised)
 (pair value: (identifier) @reference.capitalised)
 (array (identifier) @reference.capitalised)

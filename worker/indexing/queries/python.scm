@@ -39,12 +39,15 @@
                              (tuple [(identifier) @reference.type
                                      (attribute attribute: (identifier) @reference.type)])])])
 
+(class_pattern (dotted_name (identifier) @reference.type .))
+
 ; Classes and constants used as values; kept when the name is capitalised.
 (argument_list (identifier) @reference.capitalised)
 (keyword_argument value: (identifier) @reference.capitalised)
-(attribute object: (identifier) @reference.capitalised)
+(attribute object: (identifier) @reference.capitalised attribute: (identifier) @reference.member)
 (comparison_operator (identifier) @reference.capitalised)
 (binary_operator (identifier) @reference.capitalised)
+(boolean_operator (identifier) @reference.capitalised)
 (subscript value: (identifier) @reference.capitalised)
 (subscript subscript: (identifier) @reference.capitalised)
 (tuple (identifier) @reference.capitalised)

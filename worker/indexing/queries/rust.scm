@@ -24,6 +24,8 @@
   (generic_type type: [(type_identifier) @reference.implementation
                        (scoped_type_identifier name: (type_identifier) @reference.implementation)])
   (scoped_type_identifier name: (type_identifier) @reference.implementation)])
+(trait_item bounds: (trait_bounds [(type_identifier) @reference.implementation
+                                   (generic_type type: (type_identifier) @reference.implementation)]))
 (call_expression function: [
   (identifier) @reference.call
   (scoped_identifier name: (identifier) @reference.call)
@@ -41,4 +43,8 @@
 (scoped_identifier name: (identifier) @reference.capitalised)
 (arguments (identifier) @reference.capitalised)
 (binary_expression (identifier) @reference.capitalised)
+(return_expression (identifier) @reference.capitalised)
+(field_initializer value: (identifier) @reference.capitalised)
+(reference_expression value: (identifier) @reference.capitalised)
+(scoped_type_identifier path: (identifier) @reference.capitalised)
 (tuple_struct_pattern type: (identifier) @reference.capitalised)

@@ -9,17 +9,18 @@
 (enum_entry name: (simple_identifier) @name) @definition.constant
 ; By its place and not by its kind, which may be an operator: with kinds the query takes 15 times as long to compile.
 (function_declaration "func" . name: _ @name) @definition.function
-(protocol_function_declaration name: (simple_identifier) @name) @definition.method
+(protocol_function_declaration "func" . name: _ @name) @definition.method
 (init_declaration "init" @name) @definition.method
 (deinit_declaration "deinit" @name) @definition.method
 (subscript_declaration "subscript" @name) @definition.method
 (macro_declaration (simple_identifier) @name) @definition.macro
 (protocol_property_declaration name: (pattern bound_identifier: (simple_identifier) @name)) @definition.field
-(source_file (property_declaration
-  (value_binding_pattern "let") name: (pattern bound_identifier: (simple_identifier) @name)) @definition.constant)
-(source_file (property_declaration
-  (value_binding_pattern "var") name: (pattern bound_identifier: (simple_identifier) @name)) @definition.variable)
-(class_body (property_declaration name: (pattern bound_identifier: (simple_identifier) @name)) @definition.field)
+(source_file (property_declaration (value_binding_pattern "let") name: (pattern
+  [bound_identifier: (simple_identifier) @name (pattern (simple_identifier) @name)])) @definition.constant)
+(source_file (property_declaration (value_binding_pattern "var") name: (pattern
+  [bound_identifier: (simple_identifier) @name (pattern (simple_identifier) @name)])) @definition.variable)
+(class_body (property_declaration name: (pattern
+  [bound_identifier: (simple_identifier) @name (pattern (simple_identifier) @name)])) @definition.field)
 (enum_class_body (property_declaration name: (pattern bound_identifier: (simple_identifier) @name)) @definition.field)
 
 (call_expression . [(simple_identifier) @reference.call
