@@ -1,9 +1,12 @@
 """The autoscaler's own query and rules, on a real Prometheus, through a burst from nothing to nothing."""
 
+import json
 import re
 import signal
 import time
 import tomllib
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -27,6 +30,29 @@ def rule(name: str, busy: float) -> int:
 def test_as_many_machines_as_there_is_work_for(busy: int, least: int, most: int) -> None:
     """None without work, one from the first job on, never more than there are, and none stopped while one is busy."""
     assert (rule("FAS_MIN_STARTED_MACHINE_COUNT", busy), rule("FAS_MAX_STARTED_MACHINE_COUNT", busy)) == (least, most)
+
+
+_OUTAGE = """
+evaluation_interval: 1m
+tests:
+  - interval: 1m
+    input_series:
+      - {{series: 'indexing_worker_queue_demand_jobs{{app="indexing-worker", instance="a"}}', values: '7 NaN NaN 0'}}
+      - {{series: 'indexing_worker_queue_demand_jobs{{app="indexing-worker", instance="b"}}', values: '7 6 NaN 0'}}
+    promql_expr_test:
+      - {{expr: {query}, eval_time: 0m, exp_samples: [{{labels: "{{}}", value: 7}}]}}
+      - {{expr: {query}, eval_time: 1m, exp_samples: [{{labels: "{{}}", value: 6}}]}}
+      - {{expr: {query}, eval_time: 2m, exp_samples: []}}
+      - {{expr: {query}, eval_time: 3m, exp_samples: [{{labels: "{{}}", value: 0}}]}}
+"""
+
+
+def test_an_outage_of_postgres_is_an_empty_answer_and_no_reason_to_stop(
+    promtool: Callable[..., str], tmp_path: Path
+) -> None:
+    """Nobody knows the queue: the autoscaler must not take that for an empty one. Zero stays zero."""
+    (tmp_path / "test.yml").write_text(_OUTAGE.format(query=json.dumps(SCALER["FAS_PROMETHEUS_QUERY"])))
+    assert "SUCCESS" in promtool("test", "rules", tmp_path / "test.yml")
 
 
 class Machines:

@@ -1,5 +1,6 @@
 """What the receiver tells about the pipeline and itself."""
 
+import re
 import socket
 import uuid
 from collections.abc import Callable
@@ -84,6 +85,17 @@ def test_metrics_parse_and_count(receiver: httpx.Client, sender: Sender) -> None
             assert ("indexing_worker_queue_jobs", labels) in before
     assert any(name == "indexing_worker_build_info" for name, _ in after)
     assert after["indexing_worker_database_up", frozenset()] == 1
+
+
+def test_metrics_tell_strangers_no_tenant(
+    receiver: httpx.Client, make_sender: Callable[..., Sender], db: Database
+) -> None:
+    """Who has jobs in the queue is nobody's business who can reach the receiver."""
+    tenant = uuid.uuid4()
+    make_sender(receiver, user_id=tenant).post(make_push())
+    told = receiver.get("/metrics").text
+    assert re.search(r'^indexing_worker_queue_due_jobs\{job_type="\w+"\} 1\.0$', told, re.M)
+    assert str(tenant) not in told
 
 
 def test_the_server_does_not_name_itself(receiver: httpx.Client) -> None:
