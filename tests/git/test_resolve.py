@@ -46,6 +46,19 @@ def test_a_named_branch_is_resolved_beside_the_default_one(source, server) -> No
         assert resolve_tip(url, "work") == Tip("work", work, "main")
 
 
+@pytest.mark.parametrize("how", [["tag", "v1"], ["tag", "-am", "annotated", "v1"]])
+def test_a_tag_is_no_branch_and_the_sentence_says_what_to_do(source, server, how: list[str]) -> None:
+    """Somebody who names a tag learns that it is one, and a tag below another name is none of that name."""
+    source.commit({"a": b"1"})
+    source.git(*how)
+    source.git("tag", "team/v2")
+    for url in (source.url, server.url()):
+        with pytest.raises(BranchNotFound, match=r"no branch v1\. v1 is a tag: put a branch on its commit"):
+            resolve_tip(url, "v1")
+        with pytest.raises(BranchNotFound, match=r"no branch v2\.$"):
+            resolve_tip(url, "v2")
+
+
 def test_a_renamed_default_branch_and_a_force_push_are_seen(source) -> None:
     """The answer is of now: nothing of an earlier one is remembered."""
     source.commit({"a": b"1"}, parent=source.commit({"a": b"0"}))

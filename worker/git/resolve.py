@@ -13,6 +13,7 @@ DETACHED = "HEAD"
 """The branch of a repository whose HEAD is on none, such as a CI checkout; may be asked for by this name."""
 
 _HEADS = "refs/heads/"
+_TAGS = "refs/tags/"
 _MOST_BYTES = 1_000_000
 _MOST_BYTES_OF_HEADS = 8_000_000
 _SPECIAL = re.compile(r"[\x00-\x20\x7f\[\\]")  # no branch has these, and git would read them as part of a pattern
@@ -36,7 +37,7 @@ def resolve_tip(url: RepositoryUrl, branch: str | None, *, timeout: float = 30) 
     if branch not in (None, DETACHED) and not is_branch_name(branch):
         raise BranchNotFound("That is not a name a branch can have.")
     git_version()
-    wanted = [DETACHED] if branch in (None, DETACHED) else [DETACHED, _HEADS + branch]
+    wanted = [DETACHED] if branch in (None, DETACHED) else [DETACHED, _HEADS + branch, _TAGS + branch]
     with git(
         "ls-remote", "--symref", "--end-of-options", url.url, *wanted, about=url.url, seconds=timeout, url=url
     ) as run:
@@ -87,12 +88,14 @@ def _read(printed: str) -> tuple[str | None, dict[str, str]]:
 
 
 def _tip(url: RepositoryUrl, branch: str | None, default_branch: str | None, refs: dict[str, str]) -> Tip:
-    if not refs:
+    is_tag = refs.pop(_TAGS + (branch or ""), None) is not None
+    if not refs and not is_tag:
         raise EmptyRepository(f"{url.url} has no commit on {branch or 'its default branch'}, nor on HEAD.")
     name = branch or default_branch or DETACHED
     commit = refs.get(DETACHED if name in (DETACHED, default_branch) else _HEADS + name) or refs.get(_HEADS + name)
     if commit is None:
-        raise BranchNotFound(f"{url.url} has no branch {name}.")
+        about_tag = f" {name} is a tag: put a branch on its commit, only branches are indexed." if is_tag else ""
+        raise BranchNotFound(f"{url.url} has no branch {name}.{about_tag}")
     if not _COMMIT.fullmatch(commit):
         raise GitPermanentError(f"{url.url} names its objects by SHA-256, which this program does not read.")
     return Tip(name, commit, default_branch)
