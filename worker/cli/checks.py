@@ -1,5 +1,6 @@
 """`worker check`: each thing the program depends on, tried once, with a sentence about what came of it."""
 
+import contextlib
 import shutil
 import time
 import uuid
@@ -14,6 +15,7 @@ from worker.database.connect import connect
 from worker.database.which import resolve_database
 from worker.errors import NotFound, SettingsError, WorkerError
 from worker.git.run import git_version
+from worker.joblog.store import LogStore
 from worker.joblog.stores import open_store
 from worker.logging import configure
 from worker.settings import Settings, load_settings, masked
@@ -83,19 +85,28 @@ def _git(_: Settings) -> str:
 
 
 def log_store(settings: Settings) -> str:
-    """Write, read, list and delete, as the worker will."""
+    """Write, read, list and delete, as the worker will; an error names the step and the permission it needs."""
     store = open_store(settings)
     store.ensure_bucket()
     key = f"check/{uuid.uuid4()}"
     store.put(key, b"check\n")
-    if b"".join(store.get(key)) != b"check\n" or [found for found, _ in store.list(key)] != [key]:
-        raise WorkerError("The log store gave back something else than what was written.")
+    try:
+        _read_and_list(store, key)
+    except WorkerError:
+        with contextlib.suppress(WorkerError):
+            store.delete([key])
+        raise
     store.delete([key])
     try:
         store.get(key)
     except NotFound:
         return f"{settings.worker_log_backend} store {settings.worker_log_bucket!r}: write, read, list and delete work."
     raise WorkerError("The log store did not delete what it was told to delete.")
+
+
+def _read_and_list(store: LogStore, key: str) -> None:
+    if b"".join(store.get(key)) != b"check\n" or [found for found, _ in store.list(key)] != [key]:
+        raise WorkerError("The log store gave back something else than what was written.")
 
 
 def _master_key(settings: Settings) -> str:
