@@ -14,7 +14,6 @@ the table says which.
 import argparse
 import json
 import multiprocessing
-import resource
 import shutil
 import tempfile
 import threading
@@ -256,7 +255,9 @@ def _lines_a_second(folder: Path, seconds: float) -> float:
 def _compact(folder: Path, size: int) -> dict[str, Any]:
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_seal_large, args=(folder, size, sender))
+    identity = LogIdentity(uuid.uuid4(), datetime.now(UTC), 2, 2)
+    _make_large(folder, identity, size)
+    process = context.Process(target=_seal_large, args=(folder, identity, sender))
     process.start()
     idle, peak, seconds = receiver.recv()
     process.join()
@@ -268,12 +269,11 @@ def _compact(folder: Path, size: int) -> dict[str, Any]:
     }
 
 
-def _seal_large(folder: Path, size: int, sender: Any) -> None:
+def _make_large(folder: Path, identity: LogIdentity, size: int) -> None:
     """Half of the log is an earlier attempt's segments, half the spool. Local files: a store's client is not ours."""
     store, spool = LocalStore(folder / "store", "worker-logs"), Spool(folder / "spool")
-    identity = LogIdentity(uuid.uuid4(), datetime.now(UTC), 2, 2)
     earlier = LogIdentity(identity.job_id, identity.created_at, 1, 1)
-    line = b'\n{"at":"2026-03-04T12:00:00.000000Z","n":%09d,"pad":"%b"}\n'
+    line = b'\n{"at":"2026-03-04T12:00:00.000000Z","n":1%08d,"pad":"%b"}\n'
     block = b"".join(line % (number, b"x" * 130) for number in range(20_000))
     offset = 0
     while offset < size // 2:
@@ -282,15 +282,22 @@ def _seal_large(folder: Path, size: int, sender: Any) -> None:
     with _appending(spool, identity) as file:
         while file.tell() < size // 2:
             file.write(block)
-    idle = _peak_rss()
-    begin = time.monotonic()
-    _seal(store, spool, identity)
-    sender.send((idle, _peak_rss(), time.monotonic() - begin))
 
 
-def _peak_rss() -> int:
-    """Of this process, in bytes; on Linux the system counts in KiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def _seal_large(folder: Path, identity: LogIdentity, sender: Any) -> None:
+    idle, begin = psutil.Process().memory_info().rss, time.monotonic()
+    peak, ended = [idle], threading.Event()
+
+    def sample() -> None:
+        while not ended.wait(0.01):
+            peak.append(max(peak.pop(), psutil.Process().memory_info().rss))
+
+    sampler = threading.Thread(target=sample)
+    sampler.start()
+    _seal(LocalStore(folder / "store", "worker-logs"), Spool(folder / "spool"), identity)
+    ended.set()
+    sampler.join()
+    sender.send((idle, peak[0], time.monotonic() - begin))
 
 
 # 5. Download, modify, upload

@@ -1,6 +1,6 @@
 """A log store that fails on command, over local files."""
 
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 from worker.errors import LogStoreError
@@ -14,7 +14,7 @@ class FaultyStore(LocalStore):
         super().__init__(folder, "worker-logs")
         self.fail_with: LogStoreError | None = None
         self.fail_after_writing = 0  # so many puts are stored, and their answers lost
-        self.delay = 0.0
+        self.on_put: Callable[[], object] = lambda: None
         self.tries: list[str] = []
         self.sent: list[tuple[str, bytes]] = []
         self.puts: list[tuple[str, int]] = []
@@ -24,7 +24,7 @@ class FaultyStore(LocalStore):
         """Store, or fail."""
         self.tries.append(key)
         self.sent.append((key, data))
-        time.sleep(self.delay)
+        self.on_put()
         if self.fail_with is not None:
             raise self.fail_with
         super().put(key, data)
@@ -35,7 +35,7 @@ class FaultyStore(LocalStore):
 
     def put_file(self, key: str, path: Path) -> None:
         """Store, or fail."""
-        time.sleep(self.delay)
+        self.on_put()
         if self.fail_with is not None:
             raise self.fail_with
         super().put_file(key, path)
