@@ -165,3 +165,14 @@ def test_a_pushs_job_starts_at_once_however_seldom_workers_poll(
     with running(make_settings(database_url)) as client:
         job_id = _post(make_sender(client, git_url=silent_server), "d-1")
         eventually(lambda: _status(db, job_id) == "in_progress", seconds=10, what="the start")
+
+
+def test_the_first_call_goes_along_with_its_delivery(sender: Sender, database_url: str, db: Database) -> None:
+    """After a quiet moment nothing is sent but the delivery; the next ones are called for when the moment is over."""
+    calls = "select query from pg_stat_activity where application_name = 'indexing-worker calls'"
+    with _listening(database_url) as heard:
+        assert sender.post(make_push()).status_code == 202
+        eventually(lambda: heard, what="the call")
+        assert db.execute(calls).fetchall() == [{"query": ""}]
+        time.sleep(0.2)
+        assert heard == ["incremental_update"]

@@ -9,6 +9,7 @@ import psycopg
 from worker.errors import NotFound, WorkerError
 from worker.job import new_job_id
 from worker.queue.enqueue import Delivered, NewDelivery
+from worker.queue.wake import call
 
 Connection = psycopg.AsyncConnection[dict[str, Any]]
 
@@ -52,24 +53,27 @@ def as_item(delivery: NewDelivery, stamp: str) -> str:
 
 
 async def deliver_many(
-    connection: Connection, items: Sequence[str], *, seconds: float, lock_seconds: float
+    connection: Connection, items: Sequence[str], *, seconds: float, lock_seconds: float, and_call: str | None = None
 ) -> list[Delivered | WorkerError]:
     """Commit these items in one transaction and one round trip; what became of each, in order.
 
     Of an item that was not delivered: RepositoryChanged or NotFound. When Postgres refuses one, or somebody holds a
-    lock for longer than `lock_seconds`, none is committed.
+    lock for longer than `lock_seconds`, none is committed. `and_call`: the workers are told of this
+    job type (empty: any) with the commit; only now and then, see `Caller.may_go_along`.
     """
     limits = (f"{seconds * 1000:.0f}", f"{lock_seconds * 1000:.0f}")
     async with connection.pipeline(), connection.transaction():
         await connection.execute(_LIMITS, limits)
         cursor = await connection.execute(_DELIVER_MANY, (f"[{','.join(items)}]",))
+        if and_call is not None:
+            await call(connection, and_call)
     rows = sorted(await cursor.fetchall(), key=lambda row: row["place"])
-    return [_outcome(row) for row in rows]
+    return [_outcome(row, called=and_call is not None) for row in rows]
 
 
-def _outcome(row: dict[str, Any]) -> Delivered | WorkerError:
+def _outcome(row: dict[str, Any], *, called: bool) -> Delivered | WorkerError:
     if row["status"] == "changed":
         return RepositoryChanged("The repository's row has changed.")
     if row["status"] == "gone":
         return NotFound("The repository is gone.")
-    return Delivered(row["delivery_no"], row["job_id"], row["status"], row["duplicate"])
+    return Delivered(row["delivery_no"], row["job_id"], row["status"], row["duplicate"], called)

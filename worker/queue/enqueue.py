@@ -73,12 +73,16 @@ class NewDelivery:
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """The stored delivery and its job. `duplicate`: this delivery id was here before; the answer is the first one's."""
+    """The stored delivery and its job. `duplicate`: this delivery id was here before; the answer is the first one's.
+
+    `called`: the workers were told with the commit.
+    """
 
     delivery_no: int
     job_id: UUID | None
     status: str
     duplicate: bool
+    called: bool = False
 
 
 def index_coalesce_key(repository_id: UUID, ref: str) -> str:

@@ -48,15 +48,16 @@ Receiver = Callable[[Post], Coroutine[Any, Any, Answer]]
 
 def make_app(settings: Settings, database_url: str, keys: MasterKeys) -> Starlette:
     """The receiver as an ASGI app; it opens its pool at start-up, and lives on while Postgres is away."""
+    # Connections of their own. Posts that wait for a lock must not make a healthy Postgres look dead.
+    looks = Store(make_pool(database_url, size=1, name="indexing-worker health"), seconds=_POSTGRES_SECONDS)
+    # And a call that waits must not take a post's connection, nor posts keep a call waiting.
+    calls = Store(make_pool(database_url, size=1, name="indexing-worker calls"), seconds=_POSTGRES_SECONDS)
+    caller = Caller(calls.call)
     posts = Store(
         make_pool(database_url, size=settings.database_pool_size, name="indexing-worker receiver"),
         seconds=_POSTGRES_SECONDS,
+        may_call=caller.may_go_along,
     )
-    # A connection of its own: posts that wait for a lock must not make a healthy Postgres look dead.
-    looks = Store(make_pool(database_url, size=1, name="indexing-worker health"), seconds=_POSTGRES_SECONDS)
-    # As well: a call that waits must not take a post's connection, nor posts keep a call waiting.
-    calls = Store(make_pool(database_url, size=1, name="indexing-worker calls"), seconds=_POSTGRES_SECONDS)
-    caller = Caller(calls.call)
     webhook = Webhook(
         posts,
         keys,

@@ -87,9 +87,12 @@ class Snapshot:
 class Store:
     """Reads and commits of the receiver. Whatever goes wrong with Postgres is one error: DatabaseUnavailable."""
 
-    def __init__(self, pool: Pool, *, seconds: float) -> None:
-        """`seconds`: how long a caller waits; a statement that takes longer is ended by Postgres itself."""
-        self._pool, self._seconds = pool, seconds
+    def __init__(self, pool: Pool, *, seconds: float, may_call: Callable[[], bool] = lambda: False) -> None:
+        """`seconds`: how long a caller waits; a statement that takes longer is ended by Postgres itself.
+
+        `may_call`: asked before each batch with jobs, whether the workers may be told with its commit.
+        """
+        self._pool, self._seconds, self._may_call = pool, seconds, may_call
         self._mending: asyncio.Task[None] | None = None
         self._batches = Batches(self._deliver_many, most=_MOST_TOGETHER, at_once=_BATCHES_AT_ONCE)
 
@@ -120,17 +123,24 @@ class Store:
         """
         if change is None and len(item := as_item(delivery, decided_by.stamp)) <= _LARGE_CHARACTERS:
             with contextlib.suppress(_NotTogether):
-                outcome = await self._batches.put(item)
+                outcome = await self._batches.put((item, delivery.job and delivery.job.job_type))
                 if isinstance(outcome, WorkerError):
                     raise outcome
                 return outcome
         return await self._deliver_alone(delivery, decided_by, change)
 
-    async def _deliver_many(self, items: Sequence[str]) -> Sequence[Delivered | WorkerError]:
+    async def _deliver_many(self, batch: Sequence[tuple[str, str | None]]) -> Sequence[Delivered | WorkerError]:
         """One transaction of a round trip. Raises _NotTogether when one item is in the others' way."""
+        items = [item for item, _ in batch]
+        job_types = {job_type for _, job_type in batch if job_type is not None}
+        and_call = None
+        if job_types and self._may_call():
+            and_call = job_types.pop() if len(job_types) == 1 else ""
         try:
             async with self._pool.connection(timeout=self._seconds) as connection:
-                return await deliver_many(connection, items, seconds=self._seconds, lock_seconds=_LOCK_SECONDS)
+                return await deliver_many(
+                    connection, items, seconds=self._seconds, lock_seconds=_LOCK_SECONDS, and_call=and_call
+                )
         except _REFUSALS as refusal:
             raise _NotTogether from refusal
         except _TROUBLE as failure:

@@ -163,7 +163,7 @@ class Webhook:
             job=index_job(repository.id, decision, max_attempts=self._max_attempts, supersede=self._supersede),
         )
         delivered = await self._store.deliver(delivery, repository, decision.change)
-        if delivery.job is not None and delivered.status == "queued":
+        if delivery.job is not None and delivered.status == "queued" and not delivered.called:
             self._on_job(delivery.job.job_type)
         if decision.change is not None:
             self._repositories.forget(repository.id)
