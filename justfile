@@ -79,6 +79,16 @@ run: setup
 receive: setup
     {{ bin }}/worker receive
 
+# A deployment on this machine: Postgres, PgBouncer, S3, Prometheus, receiver, two workers
+[group('run')]
+stack:
+    scripts/stack up
+
+# End it; --wipe deletes its data too
+[group('run')]
+stack-down *arguments:
+    scripts/stack down {{ arguments }}
+
 # Apply the migrations to DATABASE_URL, or to the embedded Postgres
 [group('database')]
 migrate: setup

@@ -81,14 +81,14 @@ def test_a_worker_machine_has_room_for_its_slots(fly: dict[str, Any], fly_settin
 
 
 def test_the_workers_volume_has_room_for_what_is_put_there(fly: dict[str, Any], fly_settings: Settings) -> None:
-    """Kept repositories, the scratch of all slots and 2 GB of spool fit, and nothing large is written elsewhere."""
+    """Kept repositories, the scratch of all slots and the spool of logs fit, and nothing large is written elsewhere."""
     (mount,) = fly["mounts"]
     assert mount["processes"] == ["worker"]
     place = mount["destination"]
     folders = [fly_settings.worker_state_dir, fly_settings.worker_scratch_dir, fly_settings.worker_git_cache_dir]
     assert [folder for folder in folders if folder is None or not folder.is_relative_to(place)] == []
     scratch = fly_settings.worker_slots * fly_settings.worker_max_fetch_mb * 2
-    needed = fly_settings.worker_git_cache_mb + scratch + 2000
+    needed = fly_settings.worker_git_cache_mb + scratch + fly_settings.worker_log_spool_mb
     assert needed <= int(mount["initial_size"].removesuffix("gb")) * 1000
 
 
