@@ -484,6 +484,7 @@ export type Database = {
           "name": string
           "parser_version": number
           "repository_id": string
+          "totals": Json | null
         }
         ComputedFields: never
         Insert: {
@@ -494,6 +495,7 @@ export type Database = {
           "name": string
           "parser_version"?: number
           "repository_id": string
+          "totals"?: Json | null
         }
         Update: {
           "branch_no"?: number
@@ -503,6 +505,7 @@ export type Database = {
           "name"?: string
           "parser_version"?: number
           "repository_id"?: string
+          "totals"?: Json | null
         }
         Relationships: [
           {
