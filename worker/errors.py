@@ -75,6 +75,13 @@ class MasterKeyError(WorkerError):
     code = "master_key"
 
 
+class GitHubApiError(WorkerError):
+    """GitHub's API does not do what it was asked."""
+
+    code = "github_api"
+    hint = "Check WORKER_GITHUB_APP_ID, WORKER_GITHUB_APP_KEY or the token, and githubstatus.com."
+
+
 class LeaseLost(WorkerError):
     """This attempt no longer owns its job: another worker has, or will have, the next one. Nothing was changed."""
 

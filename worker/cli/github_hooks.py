@@ -5,19 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from worker.errors import WorkerError
+from worker.errors import GitHubApiError
 from worker.settings import Settings
 
 EVENTS = ("push", "repository")
 """What a webhook has to send: a push comes with every branch that is created or deleted as well."""
 
 _PAGE, _MOST_PAGES = 100, 10
-
-
-class GitHubRefusal(WorkerError):
-    """GitHub's API does not do what it was asked."""
-
-    code = "github_api"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +36,7 @@ class GitHubHooks:
         }
 
     def ensure(self, url: str, secret: str) -> MadeHook:
-        """Make the webhook that posts to `url`, or bring the one there is in order. Raises GitHubRefusal."""
+        """Make the webhook that posts to `url`, or bring the one there is in order. Raises GitHubApiError."""
         config = {"url": url, "content_type": "json", "secret": secret, "insecure_ssl": "0"}
         wanted = {"active": True, "events": list(EVENTS), "config": config}
         number = self._ask("GET", "")["id"]
@@ -53,7 +47,7 @@ class GitHubHooks:
         return MadeHook(self._ask("POST", "/hooks", {"name": "web", **wanted})["id"], True, number)
 
     def change_secret(self, hook_id: int, secret: str) -> None:
-        """Sign with another secret from now on. Raises GitHubRefusal."""
+        """Sign with another secret from now on. Raises GitHubApiError."""
         self._ask("PATCH", f"/hooks/{hook_id}/config", {"secret": secret})
 
     def _hooks(self) -> Iterator[dict[str, Any]]:
@@ -78,7 +72,7 @@ class GitHubHooks:
                 follow_redirects=False,
             )
         except httpx.HTTPError as failure:
-            raise GitHubRefusal(f"GitHub's API does not answer: {type(failure).__name__}.") from None
+            raise GitHubApiError(f"GitHub's API does not answer: {type(failure).__name__}.") from None
         try:
             told = answer.json()
         except ValueError:
@@ -98,7 +92,7 @@ def hooks_of(settings: Settings, git_url: str) -> GitHubHooks | None:
     return GitHubHooks(settings.worker_github_api_url, token.get_secret_value(), full_name)
 
 
-def _refusal(full_name: str, status: int, told: Any) -> GitHubRefusal:
+def _refusal(full_name: str, status: int, told: Any) -> GitHubApiError:
     said = f" It says: {str(told['message'])[:200]}" if isinstance(told, dict) and told.get("message") else ""
     match status:
         case 401:
@@ -109,4 +103,4 @@ def _refusal(full_name: str, status: int, told: Any) -> GitHubRefusal:
             hint = "GitHub takes 20 webhooks a repository, and only addresses that it can reach (WORKER_PUBLIC_URL)."
         case _:
             hint = "Try again, or set the webhook up by hand with --no-hook."
-    return GitHubRefusal(f"GitHub's API answers {status} about {full_name}.{said}", hint=hint)
+    return GitHubApiError(f"GitHub's API answers {status} about {full_name}.{said}", hint=hint)

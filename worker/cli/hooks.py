@@ -12,11 +12,11 @@ import psycopg
 import typer
 
 from worker.cli import looks
-from worker.cli.github_hooks import EVENTS, GitHubRefusal, hooks_of
+from worker.cli.github_hooks import EVENTS, hooks_of
 from worker.cli.looks import print_json
 from worker.cli.repositories import Which, find_repository, webhook_url
 from worker.cli.state import Json, State, open_state
-from worker.errors import WorkerError
+from worker.errors import GitHubApiError, WorkerError
 
 Connection = psycopg.Connection[dict[str, Any]]
 
@@ -92,7 +92,7 @@ def _tell_github(state: State, connection: Connection, repository_id: UUID, secr
         try:
             hooks.change_secret(row["webhook_hook_id"], secret)
             return {**facts, "webhook_secret": None, "hook_id": row["webhook_hook_id"]}
-        except GitHubRefusal as refusal:  # the old secret may have ended: the new one must not be lost
+        except GitHubApiError as refusal:  # the old secret may have ended: the new one must not be lost
             state.aside.print(looks.text(f"{refusal} {refusal.hint or ''}"), style="yellow")
     return {**facts, "webhook_secret": secret, "hook_id": None}
 

@@ -14,7 +14,7 @@ from uuid import UUID
 import psycopg
 from psycopg_pool import AsyncConnectionPool
 
-from worker.credentials.github_app import App, InstallationTokens
+from worker.credentials.github_app import InstallationTokens, app_of
 from worker.credentials.master_keys import load_master_keys
 from worker.credentials.user_keys import GITHUB, open_user_key
 from worker.errors import WorkerError
@@ -39,9 +39,7 @@ class GitTokens:
         self._settings = settings
         self._pool = pool
         self._apps: InstallationTokens | None = None
-        if settings.worker_github_app_id and settings.worker_github_app_key:
-            key = settings.worker_github_app_key.get_secret_value()
-            app = App(settings.worker_github_app_id, key, settings.worker_github_api_url)
+        if app := app_of(settings):
             self._apps = InstallationTokens(app)
 
     async def find(self, job: Job) -> GitToken | None:

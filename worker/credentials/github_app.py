@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from worker.errors import AccessDenied, GitNetworkError, SettingsError
+from worker.settings import Settings
 
 REFRESH_SECONDS = 300.0
 """A token is replaced so long before its end: a fetch that starts with it may take its time."""
@@ -36,13 +37,31 @@ class App:
     private_key: str = field(repr=False)
     api_url: str = "https://api.github.com"
 
+    def headers(self, key: RSAPrivateKey, now: float) -> dict[str, str]:
+        """What proves to GitHub's API that it is the app that asks."""
+        return {"Authorization": f"Bearer {self._jwt(key, int(now))}", "Accept": "application/vnd.github+json"}
+
+    def _jwt(self, key: RSAPrivateKey, now: int) -> str:
+        """RS256 (RFC 7518): header and claims, signed."""
+        claims = {"iat": now - 60, "exp": now + _JWT_SECONDS, "iss": self.id}
+        signed = b".".join(_encoded(json.dumps(part).encode()) for part in ({"alg": "RS256", "typ": "JWT"}, claims))
+        return (signed + b"." + _encoded(key.sign(signed, PKCS1v15(), SHA256()))).decode()
+
+
+def app_of(settings: Settings) -> App | None:
+    """The GitHub App of these settings, if one is set up."""
+    if not settings.worker_github_app_id or not settings.worker_github_app_key:
+        return None
+    key = settings.worker_github_app_key.get_secret_value()
+    return App(settings.worker_github_app_id, key, settings.worker_github_api_url)
+
 
 class InstallationTokens:
     """Gives out tokens by installation and repository; one that is still good is given out again."""
 
     def __init__(self, app: App, *, clock: Callable[[], float] = time.time) -> None:
         self._app = app
-        self._key = _private_key(app.private_key)
+        self._key = private_key(app.private_key)
         self._clock = clock
         self._kept: OrderedDict[tuple[int, str], tuple[str, float]] = OrderedDict()
         self._asking: dict[tuple[int, str], asyncio.Lock] = {}
@@ -65,7 +84,7 @@ class InstallationTokens:
     async def _ask(self, installation: int, repository: str) -> tuple[str, float]:
         address = f"{self._app.api_url}/app/installations/{installation}/access_tokens"
         wanted = {"repositories": [repository], "permissions": {"contents": "read"}}
-        headers = {"Authorization": f"Bearer {self._jwt()}", "Accept": "application/vnd.github+json"}
+        headers = self._app.headers(self._key, self._clock())
         try:
             # No proxy or netrc of the environment gets in between, and no redirect takes the JWT elsewhere.
             async with httpx.AsyncClient(timeout=15, trust_env=False, follow_redirects=False) as client:
@@ -76,15 +95,9 @@ class InstallationTokens:
             raise _refusal(answer, installation)
         return _read(answer)
 
-    def _jwt(self) -> str:
-        """RS256 (RFC 7518): header and claims, signed."""
-        now = int(self._clock())
-        claims = {"iat": now - 60, "exp": now + _JWT_SECONDS, "iss": self._app.id}
-        signed = b".".join(_encoded(json.dumps(part).encode()) for part in ({"alg": "RS256", "typ": "JWT"}, claims))
-        return (signed + b"." + _encoded(self._key.sign(signed, PKCS1v15(), SHA256()))).decode()
 
-
-def _private_key(pem: str) -> RSAPrivateKey:
+def private_key(pem: str) -> RSAPrivateKey:
+    """An app's key; raises SettingsError."""
     try:
         key = load_pem_private_key(pem.replace("\\n", "\n").encode(), password=None)
     except (ValueError, TypeError):

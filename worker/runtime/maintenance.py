@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -13,6 +14,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from worker import metrics
 from worker.backoff import poll_delay
 from worker.catalog.collect import collect
+from worker.credentials.github_app import app_of
 from worker.indexing.languages import PARSER_VERSION
 from worker.job import INCREMENTAL_UPDATE, RECONCILE
 from worker.logging import get_logger
@@ -26,6 +28,7 @@ from worker.queue.rescue import rescue
 from worker.queue.schedule import Schedule, any_due, fire_due
 from worker.runtime.heartbeat import Heartbeat
 from worker.runtime.joblogs import JobLogs
+from worker.runtime.redeliver import redeliver
 from worker.settings import Settings
 
 Connection = psycopg.AsyncConnection[dict[str, Any]]
@@ -62,6 +65,7 @@ class Maintenance:
             "collect": self._collect,
             "refresh": self._refresh,
             "reconcile": self._reconcile,
+            "redeliver": self._redeliver,
         }
 
     async def run(self) -> None:
@@ -182,6 +186,14 @@ class Maintenance:
         if jobs:
             get_logger().info("reconcile", jobs=len(jobs))
             self._on_ready(RECONCILE)
+
+    async def _redeliver(self, _: UUID) -> None:
+        app = app_of(self._settings)
+        if app is None or not self._settings.worker_github_app_secret:
+            return
+        done = await redeliver(app)
+        if done.asked:
+            get_logger().warning("redeliver: GitHub is asked for deliveries that failed", **asdict(done))
 
     async def _keep_gauges(self) -> None:
         """One process counts for all in each window; this one reads what came of it."""
