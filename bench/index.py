@@ -27,6 +27,7 @@ from bench._queue import ours
 from bench._queue.server import own_server
 from bench._repository import make_repository
 from bench._straightforward import straightforward
+from worker.catalog.blobs import as_stored
 from worker.indexing.extract import extract
 from worker.indexing.languages import Language, language_of
 from worker.indexing.preload import preload
@@ -68,7 +69,7 @@ def run(quick: bool, args: list[str]) -> dict[str, Any]:
                 push = _timed("ten files", lambda: _push(url, here, origin))
             text = _number(connection, "select coalesce(sum(size), 0) from idx.blobs where content is not null")
             stored = sum(_number(connection, f"select pg_total_relation_size('idx.{table}')") for table in TABLES)
-            searches = _searches(connection)
+            searches, on_fresh_connections = _searches(url, connection)
     megabytes = text / 1e6
     seconds = cold["worked"]
     cores = min(2, os.cpu_count() or 1)
@@ -97,6 +98,7 @@ def run(quick: bool, args: list[str]) -> dict[str, Any]:
         "storage_per_byte": round(stored / text, 3),
         "child_rss_mb": round(peak[0] / 2**20),
         "search_ms": searches,
+        "search_fresh_ms": on_fresh_connections,
     }
 
 
@@ -167,11 +169,12 @@ def _stored(connection: psycopg.Connection[Any], extracts: list[Extract]) -> flo
         ) as copy:
             for number, one in enumerate(extracts):
                 for symbol in one.symbols:
-                    copy.write_row((number, symbol[0], symbol[1], int(symbol.kind), *symbol[3:]))
+                    row = (symbol.line, symbol.end_line, int(symbol.kind), *symbol[3:])
+                    copy.write_row((number, *as_stored(row)))
         with cursor.copy("copy limit_refs (blob_id, kind, name, lines) from stdin") as copy:
             for number, one in enumerate(extracts):
                 for kind, name, lines in one.references:
-                    copy.write_row((number, int(kind), name, "{" + ",".join(map(str, lines)) + "}"))
+                    copy.write_row((number, int(kind), name, ",".join(map(str, lines))))
     return time.process_time() + sum(backend.cpu_times()[:2]) - started
 
 
@@ -236,8 +239,10 @@ def _push(url: str, here: Path, origin: Path) -> dict[str, Any]:
     return sorted(results, key=lambda result: result["worked"])[1]
 
 
-def _searches(connection: psycopg.Connection[Any]) -> dict[str, float]:
-    """Medians in milliseconds, of names that are there."""
+def _searches(url: str, connection: psycopg.Connection[Any]) -> tuple[dict[str, float], dict[str, float]]:
+    """Medians in milliseconds, of names that are there: as over a pool, one connection for all calls of a function, and
+    each call on a connection of its own, which has yet to read the catalog and to plan.
+    """
     names = [
         row[0]
         for row in connection.execute(
@@ -255,15 +260,27 @@ def _searches(connection: psycopg.Connection[Any]) -> dict[str, float]:
         "code": lambda: [("select * from public.search_code(%s)", (name[:12],)) for name in names],
         "impact": lambda: [("select * from public.impact(%s, %s)", (path, repository)) for repository, path in paths],
     }
-    shown: dict[str, float] = {}
+    pooled: dict[str, float] = {}
+    fresh: dict[str, float] = {}
     for name, asked in queries.items():
-        took: list[float] = []
-        for query, arguments in asked():
-            started = time.perf_counter()
-            connection.execute(query.encode(), arguments).fetchall()
-            took.append((time.perf_counter() - started) * 1000)
-        shown[name] = round(median(took), 2) if took else 0.0
-    return shown
+        calls = asked()
+        pooled[name] = _median([_asked(connection, *call) for call in calls])
+        alone: list[float] = []
+        for call in calls[:10]:
+            with psycopg.connect(url, autocommit=True) as one:
+                alone.append(_asked(one, *call))
+        fresh[name] = _median(alone)
+    return pooled, fresh
+
+
+def _asked(connection: psycopg.Connection[Any], query: str, arguments: tuple[Any, ...]) -> float:
+    started = time.perf_counter()
+    connection.execute(query.encode(), arguments).fetchall()
+    return (time.perf_counter() - started) * 1000
+
+
+def _median(took: list[float]) -> float:
+    return round(median(took), 2) if took else 0.0
 
 
 @contextlib.contextmanager

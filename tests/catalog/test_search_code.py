@@ -168,6 +168,29 @@ def test_pages_together_are_the_whole(db, index_files):
         assert paged == whole
 
 
+def test_pages_across_all_ranks_are_the_whole(db, index_files):
+    """A page looks for whole words only in the ranks that it reaches: the order must not show it."""
+    texts = ["def parse():\n    pass\n", "parse(it)\n", "reparse(it)\n", "parse_all\nparse\n"]
+    folders = ["", "src/", "tests/", "vendor/x/"]
+    names = ["a.py", "parse.py", "z.py"]
+    files = {f"{f}{n}/{name}": t + f"# {n}\n" for f in folders for n, t in enumerate(texts) for name in names}
+    index_files(files)
+    whole = places(search_code(db, "parse", EVERYWHERE, ALL))
+    assert len({path for path, _ in whole}) == len(files)
+    for size in (1, 5, 13):
+        paged, after = [], None
+        while rows := search_code(db, "parse", EVERYWHERE, Page(size, after)):
+            paged += places(rows)
+            after = rows[-1]["cursor"]
+        assert paged == whole
+
+
+def test_files_that_fit_across_lines_alone_do_not_fill_the_page(db, index_files):
+    """A regular expression may fit a content and none of its lines; what fits a line behind them is found."""
+    index_files({f"a{n}.py": f"needle\nthread {n}\n" for n in range(9)} | {"z.py": "needle thread\n"})
+    assert places(search_code(db, r"needle\sthread", EVERYWHERE, Page(1), regex=True)) == [("z.py", 1)]
+
+
 def test_a_publish_between_pages_repeats_and_loses_nothing(db, index_files):
     """What stayed as it was is seen once, although files before and behind the cursor came and went."""
     made = index_files({f"m{n}.py": "needle\n" for n in range(9)})

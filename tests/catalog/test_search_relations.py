@@ -62,6 +62,17 @@ def test_pages_together_are_the_whole(db, index_files, find):
     assert len(set(whole)) == 18
 
 
+@pytest.mark.parametrize("find", [find_references, find_callers])
+def test_no_page_is_short_where_the_cursor_stands_at_the_end_of_a_file(db, index_files, find):
+    """A page opens no more files than it has rows, and the cursor's own file may have none left."""
+    kinds = "def f(x: Cart):\n    return Cart()\n\n\nclass Basket(Cart):\n    pass\n"
+    index_files({f"{n}.py": kinds for n in range(6)})
+    whole = find(db, "Cart", EVERYWHERE, ALL)
+    for number, row in enumerate(whole[:-1]):
+        (following,) = find(db, "Cart", EVERYWHERE, Page(1, row["cursor"]))
+        assert following["cursor"] == whole[number + 1]["cursor"]
+
+
 @pytest.fixture
 def graph(db, index_files):
     """a ← b ← c ← d, a ← c, and a circle d ← b; e imports what nobody has."""

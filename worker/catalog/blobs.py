@@ -194,7 +194,7 @@ def _copy_records(connection: Connection, blobs: Sequence[tuple[int, NewBlob]]) 
     with connection.cursor() as cursor, cursor.copy(_COPY_SYMBOLS) as copy:
         for blob_id, blob in blobs:
             for symbol in blob.symbols:
-                copy.write_row((blob_id, *_compact(symbol)))
+                copy.write_row((blob_id, *as_stored(symbol)))
     with connection.cursor() as cursor, cursor.copy(_COPY_REFS) as copy:
         for blob_id, blob in blobs:
             for kind, name, lines in blob.references:
@@ -206,7 +206,7 @@ def _copy_records(connection: Connection, blobs: Sequence[tuple[int, NewBlob]]) 
                     copy.write_row((blob_id, line, module, list(names)))
 
 
-def _compact(symbol: SymbolRow) -> SymbolRow:
+def as_stored(symbol: SymbolRow) -> SymbolRow:
     """The row as it is stored: without a qualified name that follows from parent and name, see idx.qualname_of."""
     parent, name, qualname = symbol[3:6]
     follows = name if parent is None else f"{parent}.{name}"
