@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from tree_sitter import Node
 
+from worker.indexing.declarators import function_name
 from worker.indexing.documentation import attribute_above, attribute_inside, comment_above, docstring
 from worker.indexing.grammars import Matches
 from worker.indexing.languages import Language
@@ -118,11 +119,11 @@ def _found(matches: Matches) -> dict[int, _Found]:
     """Definitions by where their name starts; one that two patterns match is what the more telling one says."""
     found: dict[int, _Found] = {}
     for _, captures in matches:
-        names = captures.get("name")
-        if names is None:
+        name = captures["name"][0] if "name" in captures else function_name(captures["declarator"][0])
+        if name is None:
             continue
         kind: SymbolKind | None = None
-        node = name = names[0]
+        node = name
         for capture, nodes in captures.items():
             if capture in _KINDS:
                 kind, node = _KINDS[capture], nodes[0]

@@ -2,10 +2,10 @@
 
 The queries in queries/*.scm are this project's own. Those that ship with the grammars name methods, constants, enums,
 interfaces and most uses of types wrongly or not at all, and their comment patterns cost time. Captures mean:
-`@definition.<kind>` a whole definition and `@name` its name; `@scope` the same for what is no symbol (a Rust impl);
-`@parent` the type a definition belongs to without being inside it; `@import` a statement that may bring other modules
-in (queries/imports/); `@reference.<use>` a used name, where `capitalised` stands for names that only count when they
-begin with a capital letter.
+`@definition.<kind>` a whole definition and `@name` its name, or `@declarator` what the name is in; `@scope` the same
+for what is no symbol (a Rust impl); `@parent` the type a definition belongs to without being inside it; `@import` a
+statement that may bring other modules in (queries/imports/); `@reference.<use>` a used name, where `capitalised` and
+`member` stand for names that only count when they begin with a capital letter.
 No text predicates: they need Python calls and the text of a tree that was parsed from a callable, which is not kept.
 """
 
@@ -28,7 +28,7 @@ PARSE_SECONDS = 1.0
 LEVELS = 500
 Matches = list[tuple[int, dict[str, list[tree_sitter.Node]]]]
 """The number of a match's pattern, and the nodes it captured by name."""
-_CAPTURE = re.compile(rb"@(name|reference|import)\b")
+_CAPTURE = re.compile(rb"@(name|declarator|reference|import)\b")
 
 # Package, function that gives the grammar, query files.
 _SOURCES: dict[Language, tuple[str, str, tuple[str, ...]]] = {
@@ -107,6 +107,7 @@ def _tells(query: tree_sitter.Query, source: bytes) -> tuple[frozenset[bytes], .
 def by_purpose(grammar: Grammar, matches: Matches) -> Found:
     """Sort the matches out once: most are uses of names, which definitions and imports need not look at."""
     found: dict[bytes, Matches] = {b"name": [], b"reference": [], b"import": []}
+    found[b"declarator"] = found[b"name"]
     into = [tuple(found[purpose] for purpose in purposes) for purposes in grammar.tells]
     for match in matches:
         for some in into[match[0]]:

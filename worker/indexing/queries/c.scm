@@ -1,15 +1,6 @@
 ; C, and what C++ has in common with it. Prototypes, `extern` variables and `struct x;` declare and define nothing.
-; A declarator wraps the name: `int *(*f(void))(void) {}` has it four levels down.
-(function_definition declarator: [
-  (function_declarator declarator: [(identifier) @name (parenthesized_declarator (identifier) @name)])
-  (pointer_declarator declarator: (function_declarator declarator: (identifier) @name))
-  (pointer_declarator declarator: (pointer_declarator declarator: (function_declarator declarator: (identifier) @name)))
-  (pointer_declarator declarator: (pointer_declarator declarator: (pointer_declarator
-    declarator: (function_declarator declarator: (identifier) @name))))
-  (function_declarator declarator: (parenthesized_declarator (pointer_declarator
-    declarator: (function_declarator declarator: (identifier) @name))))
-  (pointer_declarator declarator: (function_declarator declarator: (parenthesized_declarator (pointer_declarator
-    declarator: (function_declarator declarator: (identifier) @name)))))] body: (_)) @definition.function
+; declarators.py finds the name inside a function's declarator.
+(function_definition declarator: (_) @declarator body: (_)) @definition.function
 ; What a brace in an #ifdef broke off its body.
 (ERROR [
   (function_declarator declarator: (identifier) @name)

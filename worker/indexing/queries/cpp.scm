@@ -8,24 +8,7 @@
 (alias_declaration name: (type_identifier) @name) @definition.type
 (type_definition declarator: (reference_declarator (type_identifier) @name)) @definition.type
 (concept_definition name: (identifier) @name) @definition.type
-(function_definition declarator: [
-  (function_declarator declarator: [(field_identifier) (destructor_name) (operator_name) (qualified_identifier)
-                                    (template_function)] @name)
-  (reference_declarator (function_declarator
-    declarator: [(identifier) (field_identifier) (operator_name) (qualified_identifier)] @name))
-  (pointer_declarator declarator: (function_declarator
-    declarator: [(field_identifier) (operator_name) (qualified_identifier)] @name))
-  (pointer_declarator declarator: (pointer_declarator declarator: (function_declarator
-    declarator: [(field_identifier) (operator_name) (qualified_identifier)] @name)))
-  (pointer_declarator declarator: (reference_declarator (function_declarator
-    declarator: [(identifier) (field_identifier) (operator_name) (qualified_identifier)] @name)))
-  (operator_cast) @name
-  (qualified_identifier name: (operator_cast)) @name
-  (qualified_identifier name: (qualified_identifier name: (operator_cast))) @name
-] body: (_)) @definition.function
-(function_definition declarator: (function_declarator
-  declarator: [(identifier) (field_identifier) (qualified_identifier)] @name) (try_statement)
-) @definition.function
+(function_definition declarator: (_) @declarator (try_statement)) @definition.function
 ; `class EXPORT Name : Base {}`: a macro before the name makes the parser see a function without parameters.
 (function_definition
   type: [(class_specifier !body) (struct_specifier !body)]
