@@ -58,7 +58,7 @@ MEGABYTE = 1_000_000
 def run(quick: bool, args: list[str]) -> dict[str, Any]:
     """All five, on one store."""
     parser = argparse.ArgumentParser(prog="joblog")
-    parser.add_argument("--minutes", type=float, default=50 / 60 if quick else 30, help="how long the hundred jobs log")
+    parser.add_argument("--minutes", type=float, default=62 / 60 if quick else 30, help="how long the hundred jobs log")
     parser.add_argument("--store", choices=["local", "s3"], help="default: s3, where such a server can be started")
     options = parser.parse_args(args)
     with ExitStack() as stack:
