@@ -118,6 +118,15 @@ def test_rules_that_may_not_be_read_are_not_replaced(swift: S3Server) -> None:
         assert [head for head in weather.heads if head.startswith("PUT ") and "lifecycle" in head] == []
 
 
+def test_rules_are_never_offered_for_a_missing_bucket(swift: S3Server) -> None:
+    """Some stores would answer 200, and create it."""
+    with Weather(swift.port) as weather:
+        weather.only, weather.answer = r"\?lifecycle", (200, "")
+        with pytest.raises(LogStoreError, match="404"):
+            s3_store(swift, url=weather.url).ensure_retention(7)
+        assert [head for head in weather.heads if "lifecycle" in head] == []
+
+
 def test_a_store_without_rules_says_so(swift: S3Server) -> None:
     """OpenStack Swift has none."""
     store = s3_store(swift)
