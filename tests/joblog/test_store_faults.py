@@ -94,6 +94,12 @@ def test_what_lasts_says_what_to_change(exposed: Exposed) -> None:
         assert str(status) in str(failure)
 
 
+def test_a_wrong_secret_is_no_missing_permission(swift: S3Server) -> None:
+    """Both are 403; nobody shall look for a policy when he has mistyped."""
+    store = s3_store(swift, aws_secret_access_key="mistyped")
+    assert "secret does not fit the key" in (refusal(lambda: store.put("k", b"x")).hint or "")
+
+
 def test_an_error_in_anothers_words_is_told_by_its_status(exposed: Exposed) -> None:
     """A gateway before the store answers with a page of its own."""
     exposed.weather.answer = (502, "<html>Bad gateway")

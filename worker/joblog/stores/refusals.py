@@ -25,15 +25,16 @@ def refused(
     address: str,
     permission: str,
     passing: bool = False,
+    hint: str | None = None,
 ) -> LogStoreError:
     """The error for an HTTP status other than success, told by status: stores leave error codes empty.
 
-    `keys` and `address` are the settings to look at, `permission` what the key needs for this; `passing` is set where
-    the caller knows better than the status.
+    `keys` and `address` are the settings to look at, `permission` what the key needs for this; `passing` and `hint`
+    are given where the caller knows better than the status.
     """
     later = passing or status in _PASSING or (status >= 500 and status not in _LASTING_5XX)
     advice = None if later else _WHAT_TO_DO.get(status, "Check {address}, {keys} and WORKER_LOG_BUCKET.")
-    hint = advice and advice.format(keys=keys, address=address, permission=permission)
+    hint = hint or (advice and advice.format(keys=keys, address=address, permission=permission))
     return LogStoreError(f"The log store failed at {doing}: {status} {reason.rstrip('.')}.", retryable=later, hint=hint)
 
 

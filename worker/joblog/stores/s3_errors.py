@@ -15,6 +15,12 @@ _KEYS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 _ADDRESS = "AWS_ENDPOINT_URL and AWS_REGION"
 # An answer of 400 lasts, but for these: the upload did not arrive as it was sent.
 _PASSING = {"RequestTimeout", "IncompleteBody", "BadDigest", "XAmzContentSHA256Mismatch"}
+# What else 403 may mean, where a code is given.
+_BETTER_HINTS = {
+    "InvalidAccessKeyId": "The store does not know the key in AWS_ACCESS_KEY_ID.",
+    "SignatureDoesNotMatch": "The secret does not fit the key: check AWS_SECRET_ACCESS_KEY, and AWS_REGION.",
+    "RequestTimeTooSkewed": "This machine's clock is wrong: set it.",
+}
 # Errors within an answer of 200 have a code only.
 _STATUS = {"AccessDenied": 403, "InternalError": 500, "ServiceUnavailable": 503, "SlowDown": 503, "NoSuchBucket": 404}
 _NO_ANSWER = (
@@ -69,6 +75,7 @@ def _refused(doing: str, failure: boto.ClientError, permission: str) -> LogStore
         address=_ADDRESS,
         permission=permission,
         passing=_code(failure) in _PASSING,
+        hint=_BETTER_HINTS.get(_code(failure)),
     )
 
 
