@@ -56,6 +56,7 @@ class JobLogs:
         )  # fmt: skip
         self._settler = Settler(self._store, self._spool, pool, self._executor, self._health)
         self._open: dict[int, OpenJobLog] = {}
+        self._is_postgres_away = False  # as far as the last look at the spools knows
         self._making: asyncio.Task[None] | None = None
         self._settling: set[asyncio.Task[None]] = set()
 
@@ -167,9 +168,10 @@ class JobLogs:
         """Settle every spool that nobody writes, some at a time, as long as Postgres and the store answer."""
         waiting = [identity for identity in self._spool.identities() if identity.token not in self._open]
         self._spool.remove_orphans()
+        self._is_postgres_away = False
 
         async def settle_some() -> None:
-            while waiting and self._health.may_try:
+            while waiting and self._health.may_try and not self._is_postgres_away:
                 identity = waiting.pop(0)
                 with self._spool.claim(identity) as ours:
                     if ours and not await self._settle(identity):
@@ -193,6 +195,7 @@ class JobLogs:
         try:
             return await work
         except (WorkerError, *DATABASE_TROUBLE) as failure:
+            self._is_postgres_away = isinstance(failure, DATABASE_TROUBLE)
             get_logger().warning("log stays in the spool", job=str(identity.job_id), reason=str(failure))
         except Exception:  # one bad log stops no other
             get_logger().exception("log stays in the spool", job=str(identity.job_id))

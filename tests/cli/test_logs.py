@@ -1,0 +1,67 @@
+"""logs: choosing lines of a finished log, and where it can be read."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from psycopg.types.json import Jsonb
+
+from worker.joblog.stores.local import LocalStore
+
+Worker = Callable[..., Any]
+MakeJob = Callable[..., UUID]
+
+
+@pytest.fixture
+def finished(make_job: MakeJob, settings: dict[str, str]) -> UUID:
+    """A job of two attempts whose log is sealed."""
+    store = LocalStore(Path(settings["WORKER_STATE_DIR"]) / "logs", "worker-logs")
+    lines = [
+        {"at": "2026-03-04T12:00:00.000000Z", "level": "info", "event": "first", "attempt": 1},
+        {"at": "2026-03-04T12:01:00.000000Z", "level": "warning", "event": "second", "attempt": 1},
+        {"at": "2026-03-04T12:02:00.000000Z", "level": "info", "event": "third", "attempt": 2},
+    ]
+    content = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+    job_id = uuid4()
+    key = f"logs/2026-03-04/job-{job_id}.7.log"
+    store.ensure_bucket()
+    store.put(key, content)
+    parts = Jsonb([{"key": key, "bytes": len(content), "lines": 3}])
+    return make_job(id=job_id, status="completed", log_token=7, log_parts=parts, log_sealed_at="now")
+
+
+@pytest.mark.parametrize(
+    ("options", "events"),
+    [
+        ([], ["first", "second", "third"]),
+        (["--follow"], ["first", "second", "third"]),
+        (["--level", "warning"], ["second"]),
+        (["--attempt", "2"], ["third"]),
+        (["--since", "2026-03-04T12:01"], ["second", "third"]),
+        (["--since", "5m"], []),
+    ],
+)
+def test_lines_are_chosen(worker: Worker, finished: UUID, options: list[str], events: list[str]) -> None:
+    """By level, by attempt, by time, followed or not."""
+    ended = worker("logs", str(finished), "--json", *options)
+    assert [json.loads(line)["event"] for line in ended.out.splitlines()] == events
+
+
+def test_a_wrong_time_is_explained(worker: Worker, finished: UUID) -> None:
+    """What can be said is said."""
+    ended = worker("logs", str(finished), "--since", "yesterday")
+    assert ended.code == 2
+    assert "10m" in ended.err
+
+
+def test_the_address_of_a_finished_log(worker: Worker, finished: UUID, make_job: MakeJob) -> None:
+    """With the local store a file; a log that is not finished has none, and it is said so."""
+    address = worker("logs", str(finished), "--url").out.strip()
+    assert Path(address.removeprefix("file://")).read_bytes().count(b"\n") == 3
+    running = make_job(status="completed", name="django", log_token=8)
+    ended = worker("logs", str(running), "--url")
+    assert ended.code == 1
+    assert "not finished" in ended.err
