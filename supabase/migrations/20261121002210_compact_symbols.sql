@@ -3,8 +3,8 @@
 -- are few. Entries of the index on names are folded in case, so that one index serves both, and hold no blob: equal
 -- names then share one entry.
 --
--- The table is written anew and put in the old one's place, all in one transaction: about 5 s a million definitions, in
--- which searches go on and jobs that store definitions wait. Programs before this one may go on writing qualified names.
+-- The table is written anew and put in the old one's place, all in one transaction (56,000 definitions: half a second),
+-- in which searches go on and jobs that store contents wait. Programs before this one may go on writing qualified names.
 do $$
 begin
     -- As many transactions as hold a blob's row lock the other table first.

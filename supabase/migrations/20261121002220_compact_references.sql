@@ -2,7 +2,7 @@
 -- that say how it is built. Programs before this one write '{3,14}', which reads the same, see idx.lines_of. The index on
 -- names holds no blob: equal names share one entry.
 --
--- Written anew as the definitions were, with the same waits: about 3 s a million.
+-- Written anew as the definitions were, with the same waits.
 do $$
 begin
     lock table idx.blobs in share row exclusive mode;
