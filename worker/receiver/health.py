@@ -39,7 +39,8 @@ class Health:
             return None
         metrics.database_answered(snapshot.seconds)
         # Not who the tenants are: strangers may reach the receiver's port. Workers tell that, on a port of their own.
-        metrics.queue_gauges(**snapshot.gauges.for_metrics() | {"tenants": []})
+        facts: dict[str, Any] = snapshot.gauges.for_metrics() | {"tenants": []}
+        metrics.queue_gauges(**facts)
         return snapshot
 
 

@@ -9,7 +9,7 @@ from worker import metrics, tracing
 from worker.credentials.git_token import GitTokens
 from worker.job import Ending, Job, Outcome
 from worker.logging import get_logger
-from worker.runtime.attempt import Attempt, Stop
+from worker.runtime.attempt import Attempt, Message, Stop
 from worker.runtime.child import ChildOrder
 from worker.runtime.endings import DATABASE_TROUBLE, Endings, Pool
 from worker.runtime.heartbeat import Heartbeat
@@ -70,12 +70,17 @@ class Slots:
 
     def start(self, job: Job) -> None:
         """Put a claimed job into a free slot."""
+
+        def heard(message: Message) -> None:
+            if not trace.take(message):
+                reporter.take(message)
+
         attempt = Attempt(
             job,
             lambda git_token: self._launcher.start(self._order(job), git_token),
             timeout_seconds=job.timeout_seconds or self._settings.worker_timeout_seconds,
             first_backoff=self._settings.worker_backoff_seconds,
-            on_message=lambda message: trace.take(message) or reporter.take(message),
+            on_message=heard,
         )
         trace = AttemptTrace(job)
         reporter = Reporter(self._pool, job, on_lost=lambda: self._lose(attempt))
