@@ -55,26 +55,34 @@ def _references(path: Path) -> set[Label]:
     return {(line, letters[one.kind], one.name) for one in _extract(path).references for line in one.lines}
 
 
-@pytest.mark.parametrize("lang", [Language.SWIFT, Language.SCALA])
-def test_definitions(lang: Language) -> None:
-    """Of more than 100 definitions in three files at least 95 % are found, and 95 % of what is found is one."""
+@pytest.mark.parametrize(("lang", "recall", "precision"), [(Language.SWIFT, 1.0, 1.0), (Language.SCALA, 1.0, 0.994)])
+def test_definitions(lang: Language, recall: float, precision: float) -> None:
+    """Of more than 100 definitions in three files all are found, and nearly all that is found is one."""
     files = _files(lang)
     assert len(files) >= 3
     labels = {(path.name, *label) for path in files for label in _labels(path, _DEFINED, ", ")}
     found = {(path.name, *label) for path in files for label in _definitions(path)}
     assert len(labels) > 100
-    assert len(labels & found) / len(labels) >= 0.95, sorted(labels - found)
-    assert len(labels & found) / len(found) >= 0.95, sorted(found - labels)
+    assert len(labels & found) / len(labels) >= recall, sorted(labels - found)
+    assert len(labels & found) / len(found) >= precision, sorted(found - labels)
 
 
 @pytest.mark.parametrize(
-    "lang", [Language.PYTHON, Language.TYPESCRIPT, Language.GO, Language.JAVA, Language.RUST, Language.C]
+    ("lang", "recall", "precision"),
+    [
+        (Language.PYTHON, 1.0, 1.0),
+        (Language.TYPESCRIPT, 1.0, 1.0),
+        (Language.GO, 0.971, 0.985),
+        (Language.JAVA, 1.0, 1.0),
+        (Language.RUST, 1.0, 0.990),
+        (Language.C, 0.969, 1.0),
+    ],
 )
-def test_references(lang: Language) -> None:
-    """Of at least 50 uses at least 95 % are found, and 95 % of what is found is one."""
+def test_references(lang: Language, recall: float, precision: float) -> None:
+    """Of at least 50 uses a language as many are found as docs/indexing.md states, and as few wrong ones."""
     files = _files(lang)
     labels = {(path.name, *label) for path in files for label in _labels(path, _USED, " ")}
     found = {(path.name, *label) for path in files for label in _references(path)}
     assert len(labels) >= 50
-    assert len(labels & found) / len(labels) >= 0.95, sorted(labels - found)
-    assert len(labels & found) / len(found) >= 0.95, sorted(found - labels)
+    assert len(labels & found) / len(labels) >= recall, sorted(labels - found)
+    assert len(labels & found) / len(found) >= precision, sorted(found - labels)
