@@ -246,3 +246,30 @@ def test_no_child_has_the_apps_secret_and_no_log_line_either() -> None:
     settings = Settings(_env_file=None, worker_github_app_secret=f"{SECRET},{BEFORE}")  # type: ignore[call-arg]
     assert {SECRET, BEFORE} <= set(settings.secrets())
     assert settings.for_children().worker_github_app_secret is None
+
+
+@pytest.mark.parametrize("owned", [True, False])
+def test_a_duplicate_is_found_by_an_index(db: Database, owned: bool) -> None:
+    """Among the deliveries of many repositories a repeated one reads a few pages, with a repository and without."""
+    repository = _add(db, OPERATOR) if owned else None
+    db.execute("insert into auth.users (id) values (%s) on conflict do nothing", (OPERATOR,))
+    db.execute(
+        "insert into repositories (user_id, name, git_url)"
+        " select %s, 'r', 'https://github.com/r/' || n from generate_series(1, 2000) n",
+        (OPERATOR,),
+    )
+    db.execute(
+        "insert into webhook_deliveries (repository_id, delivery_id, status)"
+        " select r.id, 'd-' || n, 'processed' from repositories r, generate_series(1, 10) n"
+    )
+    db.execute(
+        "insert into webhook_deliveries (repository_id, delivery_id, status) values (%s, 'd-7', 'processed')"
+        " on conflict do nothing",
+        (repository,),
+    )
+    db.execute("vacuum analyze webhook_deliveries")
+    again = "select * from queue.deliver(%s, 'github', 'd-7', 'push', '{}', '{}', null)"
+    row = db.execute(f"explain (analyze, buffers, format json) {again}", (repository,)).fetchone()  # type: ignore[arg-type]
+    assert row is not None
+    assert row["QUERY PLAN"][0]["Plan"]["Shared Hit Blocks"] < 150
+    assert (db.execute(again, (repository,)).fetchone() or {})["duplicate"] is True
