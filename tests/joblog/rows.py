@@ -1,11 +1,13 @@
-"""The row of a job, as far as its log is concerned, for tests that kill processes."""
+"""The row of a job, as far as its log is concerned, and what is left over, for tests that kill processes."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from worker.joblog.identity import LogIdentity
 from worker.joblog.seal import Sealed
+from worker.joblog.spool import Spool
 
 
 class Row:
@@ -37,3 +39,12 @@ class Row:
             return True
 
         return update
+
+
+def leftovers(spool: Spool) -> Iterator[LogIdentity]:
+    """Attempts whose spool no process writes any more; each is ours alone while the caller's loop body runs."""
+    spool.remove_orphans()
+    for identity in spool.identities():
+        with spool.claim(identity) as ours:
+            if ours:
+                yield identity

@@ -11,12 +11,11 @@ from typing import Any
 
 import pytest
 
-from tests.joblog.rows import Row
+from tests.joblog.rows import Row, leftovers
 from worker.errors import LogStoreError
 from worker.joblog import seal as seal_module
 from worker.joblog.clean import clean_lines
 from worker.joblog.identity import LogIdentity
-from worker.joblog.recover import leftovers
 from worker.joblog.seal import Sealed, seal
 from worker.joblog.ship import ship
 from worker.joblog.spool import Spool
@@ -219,7 +218,7 @@ import os, signal, sys, uuid
 from datetime import datetime
 from pathlib import Path
 sys.path[:0] = [sys.argv[1]]
-from tests.joblog.rows import Row
+from tests.joblog.rows import Row, leftovers
 from worker.joblog.identity import LogIdentity
 from worker.joblog.seal import seal
 from worker.joblog.ship import ship

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from tests.joblog.rows import leftovers
 from worker.joblog.clean import clean_lines
 from worker.joblog.identity import LogIdentity
-from worker.joblog.recover import leftovers
 from worker.joblog.spool import LONGEST_LINE, Spool
 
 Attempt = Callable[[int], LogIdentity]
