@@ -48,7 +48,7 @@ _REFUSALS = (
     psycopg.DataError,
 )
 _MOST_TOGETHER = 64
-_BATCHES_AT_ONCE = 2  # one on its way through Postgres while the other is put together
+_BATCHES_AT_ONCE = 1  # a second one on its way makes both smaller, and each costs Postgres as much as a large one
 _LARGE_CHARACTERS = 200_000  # a larger delivery goes alone: nobody's answer waits for it
 _LOCK_SECONDS = 0.2
 
@@ -130,7 +130,12 @@ class Store:
         return await self._deliver_alone(delivery, decided_by, change)
 
     async def _deliver_many(self, batch: Sequence[tuple[str, str | None]]) -> Sequence[Delivered | WorkerError]:
-        """One transaction of a round trip. Raises _NotTogether when one item is in the others' way."""
+        """Raises _NotTogether when one item is in the others' way."""
+        # A connection that went silent must not hold up those behind this batch.
+        return await within(self._seconds, self._deliver_in_one(batch))
+
+    async def _deliver_in_one(self, batch: Sequence[tuple[str, str | None]]) -> Sequence[Delivered | WorkerError]:
+        """One transaction of a round trip."""
         items = [item for item, _ in batch]
         job_types = {job_type for _, job_type in batch if job_type is not None}
         and_call = None
