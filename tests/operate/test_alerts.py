@@ -22,6 +22,7 @@ def test_promtool_accepts_the_rules(promtool: Callable[..., str], tmp_path: Path
     assert f"{len(alerts())} rules found" in promtool("check", "rules", RULES)
     (tmp_path / "short.yml").write_text(rules(100))
     promtool("check", "rules", tmp_path / "short.yml")
+    assert "1 rule files found" in promtool("check", "config", RULES.with_name("prometheus.yml"))
 
 
 def test_promtool_sees_each_alert_fire_and_keep_quiet(promtool: Callable[..., str]) -> None:
