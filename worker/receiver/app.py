@@ -49,7 +49,11 @@ Receiver = Callable[[Post], Coroutine[Any, Any, Answer]]
 def make_app(settings: Settings, database_url: str, keys: MasterKeys) -> Starlette:
     """The receiver as an ASGI app; it opens its pool at start-up, and lives on while Postgres is away."""
     # Connections of their own. Posts that wait for a lock must not make a healthy Postgres look dead.
-    looks = Store(make_pool(database_url, size=1, name="indexing-worker health"), seconds=_POSTGRES_SECONDS)
+    looks = Store(
+        make_pool(database_url, size=1, name="indexing-worker health"),
+        seconds=_POSTGRES_SECONDS,
+        count_every=settings.worker_metrics_seconds,
+    )
     # And a call that waits must not take a post's connection, nor posts keep a call waiting.
     calls = Store(make_pool(database_url, size=1, name="indexing-worker calls"), seconds=_POSTGRES_SECONDS)
     caller = Caller(calls.call)

@@ -87,12 +87,16 @@ class Snapshot:
 class Store:
     """Reads and commits of the receiver. Whatever goes wrong with Postgres is one error: DatabaseUnavailable."""
 
-    def __init__(self, pool: Pool, *, seconds: float, may_call: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self, pool: Pool, *, seconds: float, count_every: float = 10, may_call: Callable[[], bool] = lambda: False
+    ) -> None:
         """`seconds`: how long a caller waits; a statement that takes longer is ended by Postgres itself.
 
+        `count_every`: the whole queue is counted anew when the newest count, whoever made it, is older than this.
         `may_call`: asked before each batch with jobs, whether the workers may be told with its commit.
         """
         self._pool, self._seconds, self._may_call = pool, seconds, may_call
+        self._count_every = count_every
         self._mending: asyncio.Task[None] | None = None
         self._batches = Batches(self._deliver_many, most=_MOST_TOGETHER, at_once=_BATCHES_AT_ONCE)
 
@@ -189,7 +193,7 @@ class Store:
         async def look(connection: Connection) -> Snapshot:
             await connection.execute("select 1")
             seconds = time.perf_counter() - started
-            found = await gauges(connection, window=1)
+            found = await gauges(connection, window=self._count_every)  # long queues are counted by workers
             workers = await (await connection.execute(_WORKERS)).fetchone()
             assert workers is not None
             return Snapshot(found, workers["running"], seconds, workers["now"])
