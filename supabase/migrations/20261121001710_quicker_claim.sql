@@ -152,3 +152,6 @@ end $$;
 -- Only queue.claim called it, and that is replaced above.
 -- squawk-ignore ban-drop-function
 drop function queue.take_only(uuid, text[]);
+
+revoke all on function queue.take_single from public;
+grant execute on function queue.take_single to service_role;

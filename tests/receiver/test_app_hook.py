@@ -269,7 +269,7 @@ def test_a_duplicate_is_found_by_an_index(db: Database, owned: bool) -> None:
     )
     db.execute("vacuum analyze webhook_deliveries")
     again = "select * from queue.deliver(%s, 'github', 'd-7', 'push', '{}', '{}', null)"
-    row = db.execute(f"explain (analyze, buffers, format json) {again}", (repository,)).fetchone()  # type: ignore[arg-type]
+    row = db.execute(f"explain (analyze, buffers, format json) {again}", (repository,)).fetchone()
     assert row is not None
     assert row["QUERY PLAN"][0]["Plan"]["Shared Hit Blocks"] < 150
     assert (db.execute(again, (repository,)).fetchone() or {})["duplicate"] is True
