@@ -26,6 +26,7 @@ OWNED = (
     "insert into public.usage_metrics (api_key_id, endpoint, method) values (%(key)s, '/search', 'GET')",
     """insert into public.repositories (id, user_id, name, git_url, webhook_secret_fingerprint)
        values (%(repository)s, %(user)s, 'secret', 'https://github.com/acme/secret', 'print')""",
+    "insert into public.repository_checks (repository_id, due_at) values (%(repository)s, now())",
     "insert into public.repository_branches (repository_id, branch_no, name) values (%(repository)s, 1, 'main')",
     """insert into public.indexing_jobs (id, repository_id, user_id, job_type)
        values (%(job)s, %(repository)s, %(user)s, 'full_index')""",
