@@ -25,9 +25,10 @@ class SettingsError(WorkerError):
 
 
 class DatabaseUnavailable(WorkerError):
-    """Postgres does not answer."""
+    """Postgres does not answer. `is_outage`: it surely is away, and may come back by itself."""
 
     code = "database_unavailable"
+    is_outage = False
     hint = "Check DATABASE_URL and that Postgres is running; `worker check` tries it."
 
 

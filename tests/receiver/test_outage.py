@@ -12,11 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import psycopg
 import pytest
 
+from tests.fixtures.receivers import ReceiverProcess
 from tests.receiver.conftest import KEYS, Proxy, Sender, make_push, make_settings, running
 
 Database = psycopg.Connection[dict[str, Any]]
@@ -136,6 +138,29 @@ def test_it_starts_without_postgres(proxy: Proxy, make_sender: Callable[..., Sen
         _is_unavailable(sender)
         proxy.restore()
         _until(lambda: sender.post(make_push()).status_code == 202)
+
+
+def test_the_command_starts_without_postgres(
+    proxy: Proxy, start_receiver: Callable[..., ReceiverProcess], make_sender: Callable[..., Sender]
+) -> None:
+    """An outage is no reason to be away as well."""
+    proxy.cut()
+    receiver = start_receiver(database_url=proxy.url, WORKER_MASTER_KEYS=KEYS)
+    with httpx.Client(base_url=receiver.url, timeout=10) as client:
+        assert receiver.said("starting without Postgres: no delivery is taken until it is back")
+        sender = make_sender(client)
+        _is_unavailable(sender)
+        proxy.restore()
+        _until(lambda: sender.post(make_push()).status_code == 202)
+
+
+def test_the_command_does_not_start_where_postgres_lets_nobody_in(
+    database_url: str, start_receiver: Callable[..., ReceiverProcess]
+) -> None:
+    """A wrong user or password does not become right by waiting."""
+    parts = urlsplit(database_url)
+    stranger = parts._replace(netloc=f"nobody:wrong@{parts.netloc.rpartition('@')[2]}").geturl()
+    assert start_receiver(database_url=stranger).wait(60) == 1
 
 
 def test_a_silent_postgres_is_not_waited_for(proxy: Proxy, make_sender: Callable[..., Sender]) -> None:

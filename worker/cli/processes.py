@@ -10,8 +10,9 @@ import uvloop
 
 from worker import tracing
 from worker.cli.looks import print_json
-from worker.cli.state import Json, open_state
-from worker.errors import WorkerError
+from worker.cli.state import Json, State, make_ready, open_state
+from worker.errors import DatabaseUnavailable, WorkerError
+from worker.logging import get_logger
 from worker.settings import Settings
 
 
@@ -49,16 +50,29 @@ def receive(
 
     Example: worker receive --port 8080
     """
-    from worker.credentials.master_keys import load_master_keys
-    from worker.receiver.provision import check_master_keys
     from worker.receiver.serve import serve
 
-    with open_state(process="receiver", quiet=False, worker_receiver_port=port) as state:
+    with open_state(process="receiver", quiet=False, migrated=False, worker_receiver_port=port) as state:
         _must_be_free(state.settings.worker_http_host, state.settings.worker_receiver_port, "--port")
-        with state.connection() as connection:  # one that would refuse every delivery does not start
-            check_master_keys(connection, load_master_keys(state.settings))
+        _must_be_able_to_receive(state)
         with _traced(state.settings, "receiver"):
             serve(state.settings, state.database.url)
+
+
+def _must_be_able_to_receive(state: State) -> None:
+    """One that would refuse every delivery does not start. While Postgres is away nobody can tell: then it does."""
+    from worker.credentials.master_keys import load_master_keys
+    from worker.receiver.provision import check_master_keys
+
+    keys = load_master_keys(state.settings)
+    try:
+        make_ready(state.database)
+        with state.connection() as connection:
+            check_master_keys(connection, keys)
+    except DatabaseUnavailable as failure:
+        if not failure.is_outage:
+            raise
+        get_logger().warning("starting without Postgres: no delivery is taken until it is back", reason=str(failure))
 
 
 @contextlib.contextmanager

@@ -12,17 +12,23 @@ from psycopg.conninfo import conninfo_to_dict
 
 from worker.errors import DatabaseUnavailable
 
-_REASONS = (
+_OUTAGES = (
     "connection refused",
     "timeout expired",
     "connection timeout",
     "no route to host",
     "network is unreachable",
-    "name or service not known",
     "temporary failure in name resolution",
-    "nodename nor servname provided",
     "no such file or directory",
     "server closed the connection unexpectedly",
+    "the database system is starting up",
+    "the database system is shutting down",
+    "the database system is in recovery mode",
+)
+_REASONS = (
+    *_OUTAGES,
+    "name or service not known",
+    "nodename nor servname provided",
     "server does not support ssl",
     "certificate verify failed",
     "no password supplied",
@@ -38,7 +44,9 @@ def unavailable(url: str, failure: psycopg.Error) -> DatabaseUnavailable:
     sentence = f"Postgres at {place} does not answer: {_reason(str(failure))}."
     for secret in _secrets(url):
         sentence = sentence.replace(secret, "***")
-    return DatabaseUnavailable(sentence)
+    error = DatabaseUnavailable(sentence)
+    error.is_outage = any(reason in str(failure).lower() for reason in _OUTAGES)
+    return error
 
 
 def where(url: str) -> str | None:
