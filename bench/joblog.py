@@ -84,6 +84,11 @@ class Counted:
         self.received = 0
         self.on_put: Callable[[str, bytes], None] = lambda _key, _data: None
 
+    @property
+    def largest_object(self) -> int | None:
+        """The store's."""
+        return self._store.largest_object
+
     def put(self, key: str, data: bytes) -> None:
         """Count one request and these bytes."""
         self._store.put(key, data)

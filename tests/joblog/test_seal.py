@@ -24,6 +24,15 @@ from worker.joblog.stores.local import LocalStore
 Attempt = Callable[[int], LogIdentity]
 
 
+class SmallObjects(LocalStore):
+    """A store that takes no object of more than 300,000 bytes."""
+
+    @property
+    def largest_object(self) -> int | None:
+        """Its limit."""
+        return 300_000
+
+
 class CountingStore(LocalStore):
     """A local store that remembers what it was asked."""
 
@@ -165,6 +174,28 @@ def test_a_large_log_is_never_whole_in_memory(
     assert sealed is not None
     assert numbers_in(store, sealed.parts) == list(range(200))
     assert list(spool.root.iterdir()) == []
+
+
+def test_a_store_that_limits_objects_gets_several(
+    spool: Spool, attempt: Attempt, row: Row, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ordered parts of whole lines, each within the limit, also those that are too large for memory; the log is one."""
+    most = 300_000
+    store = SmallObjects(tmp_path / "store", "worker-logs")
+    monkeypatch.setattr("worker.joblog.seal.IN_MEMORY_BYTES", 100_000)
+    write_lines(spool, attempt(1), range(1000), pad=1000)
+    sealed = seal(store, spool, attempt(1), previous=[], commit=row.commit(10))
+    assert sealed is not None
+    assert len(sealed.parts) == 4
+    assert dict(store.list("")) == {part["key"]: part["bytes"] for part in sealed.parts}
+    assert max(part["bytes"] for part in sealed.parts) <= most
+    assert numbers_in(store, sealed.parts) == list(range(1000))
+    assert sealed.lines == sum(part["lines"] for part in sealed.parts)
+    assert list(spool.root.iterdir()) == []
+    # Sealed again, as after a crash behind the commit: nothing of it is cleared away.
+    spool.note_keys(attempt(1), [part["key"] for part in sealed.parts])
+    assert seal(store, spool, attempt(1), previous=sealed.parts, commit=row.commit(10)) is not None
+    assert numbers_in(store, sealed.parts) == list(range(1000))
 
 
 def test_a_gap_between_segments_is_shown(store: LocalStore, spool: Spool, attempt: Attempt, row: Row) -> None:

@@ -12,7 +12,7 @@ _JOB = r"job-(?P<job>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
 _SEGMENT = re.compile(
     rf"live/{_DAY}/{_JOB}/(?P<token>\d{{20}})-(?P<seq>\d{{8}})-(?P<offset>\d{{16}})-(?P<length>\d{{16}})\.ndjson"
 )
-_SEALED = re.compile(rf"logs/{_DAY}/{_JOB}\.(?P<token>\d+)\.log")
+_SEALED = re.compile(rf"logs/{_DAY}/{_JOB}\.(?P<token>\d+)(?:\.(?P<part>\d+))?\.log")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,10 @@ class LogIdentity:
         """The key of the whole log, if this attempt's owner seals it: no other token can overwrite it."""
         return f"logs/{self.day}/job-{self.job_id}.{self.token}.log"
 
+    def part_key(self, part: int) -> str:
+        """The key of one object of a log that the store takes only in parts; the first one is the sealed key."""
+        return self.sealed_key if part == 1 else f"logs/{self.day}/job-{self.job_id}.{self.token}.{part}.log"
+
     def segment_key(self, seq: int, offset: int, length: int) -> str:
         """The key of one piece of this attempt's spool; numbers are padded so that names sort as the pieces do."""
         return f"{self.live_prefix}{self.token:020d}-{seq:08d}-{offset:016d}-{length:016d}.ndjson"
@@ -69,6 +73,7 @@ class SealedName:
     day: str
     job_id: UUID
     token: int
+    part: int = 1
 
 
 def identity_of(job: Job) -> LogIdentity:
@@ -98,4 +103,4 @@ def parse_sealed(key: str) -> SealedName | None:
     """The sealed log of this name; None for a foreign key."""
     if (match := _SEALED.fullmatch(key)) is None:
         return None
-    return SealedName(key, match["day"], UUID(match["job"]), int(match["token"]))
+    return SealedName(key, match["day"], UUID(match["job"]), int(match["token"]), int(match["part"] or 1))

@@ -6,6 +6,7 @@ else's seal can overwrite it.
 """
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,16 +126,18 @@ def _write(
     store: LogStore, spool: Spool, identity: LogIdentity, lines: Iterator[bytes], covers: Mapping[int, int]
 ) -> Sealed:
     building = spool.building(identity)
-    size, count, data = _collect(lines, building)
-    if count == 0:
+    parts: list[dict[str, Any]] = []
+    for size, count, data in _collect(lines, building, store.largest_object or sys.maxsize):
+        key = identity.part_key(len(parts) + 1)
+        if data is None:
+            store.put_file(key, building)
+        else:
+            store.put(key, data)
+        parts.append({"key": key, "bytes": size, "lines": count})
+    if not parts:
         return Sealed([], 0, 0)
-    if data is None:
-        store.put_file(identity.sealed_key, building)
-    else:
-        store.put(identity.sealed_key, data)
-    covered = {str(token): end for token, end in sorted(covers.items())}
-    part = {"key": identity.sealed_key, "bytes": size, "lines": count, "covers": covered}
-    return Sealed([part], size, count)
+    parts[-1]["covers"] = {str(token): end for token, end in sorted(covers.items())}
+    return Sealed(parts, sum(part["bytes"] for part in parts), sum(part["lines"] for part in parts))
 
 
 def _all_lines(store: LogStore, previous: Parts, found: Iterable[Piece]) -> Iterator[bytes]:
@@ -147,19 +150,29 @@ def _all_lines(store: LogStore, previous: Parts, found: Iterable[Piece]) -> Iter
         yield from lines_of_piece(store, piece)
 
 
-def _collect(lines: Iterable[bytes], building: Path) -> tuple[int, int, bytes | None]:
-    """Bytes and lines, and the content while it is small; a large one goes to the file, never whole into memory."""
-    size = count = 0
-    kept: list[bytes] | None = []
-    kept_bytes = 0
+def _collect(lines: Iterable[bytes], building: Path, most: int) -> Iterator[tuple[int, int, bytes | None]]:
+    """Object after object of at most `most` bytes: bytes, lines, and the content while it is small.
+
+    The content of a large one is in the file until the next object is asked for; it is never whole in memory.
+    """
+    kept: list[bytes] = []
+    size = count = kept_bytes = 0
     building.unlink(missing_ok=True)
     for line in lines:
-        size, count = size + len(line), count + 1
+        if count and size + len(line) > most:
+            yield _object(building, kept, size, count, kept_bytes)
+            building.unlink(missing_ok=True)
+            kept, size, count, kept_bytes = [], 0, 0, 0
+        size, count, kept_bytes = size + len(line), count + 1, kept_bytes + len(line)
         kept.append(line)
-        kept_bytes += len(line)
         if kept_bytes > IN_MEMORY_BYTES:
             _append(building, kept)
             kept, kept_bytes = [], 0
+    if count:
+        yield _object(building, kept, size, count, kept_bytes)
+
+
+def _object(building: Path, kept: list[bytes], size: int, count: int, kept_bytes: int) -> tuple[int, int, bytes | None]:
     if size == kept_bytes:
         return size, count, b"".join(kept)
     _append(building, kept)
@@ -175,7 +188,7 @@ def _append(building: Path, lines: list[bytes]) -> None:
 def _clear(store: LogStore, spool: Spool, identity: LogIdentity, step: Step) -> None:
     """Delete what the sealed log has taken in. The spool goes last: while it is there, somebody comes back to this."""
     with local_failures("clearing up after sealing a log"):
-        store.delete(key for key in spool.noted_keys(identity) if key != identity.sealed_key)
+        store.delete(key for key in spool.noted_keys(identity) if not is_sealed_by([{"key": key}], identity.token))
         step("cleared")
         spool.remove(identity)
         step("removed")

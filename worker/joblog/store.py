@@ -15,6 +15,11 @@ _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 class LogStore(Protocol):
     """A place for job logs. Every failure is a LogStoreError; a missing key is NotFound."""
 
+    @property
+    def largest_object(self) -> int | None:
+        """Most bytes of an object; a longer log becomes several. None: more than any log has."""
+        ...
+
     def put(self, key: str, data: bytes) -> None:
         """Store these bytes; a reader sees all of them or what was there before."""
         ...
@@ -66,4 +71,6 @@ def check_prefix(prefix: str) -> str:
 def download_name(key: str) -> str:
     """What a reader's file is called: a sealed log by its job alone, without the token that guards the key."""
     sealed = parse_sealed(key)
-    return key.rpartition("/")[2] if sealed is None else f"job-{sealed.job_id}.log"
+    if sealed is None:
+        return key.rpartition("/")[2]
+    return f"job-{sealed.job_id}.log" if sealed.part == 1 else f"job-{sealed.job_id}.{sealed.part}.log"

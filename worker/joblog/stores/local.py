@@ -23,6 +23,11 @@ class LocalStore:
     def __init__(self, root: Path, bucket: str) -> None:
         self._folder = root / check_key(bucket)
 
+    @property
+    def largest_object(self) -> int | None:
+        """No limit that a log reaches."""
+        return None
+
     def put(self, key: str, data: bytes) -> None:
         """Store these bytes."""
         with self._writing(key) as file:

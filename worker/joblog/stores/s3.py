@@ -69,6 +69,11 @@ class S3Store:
         for call in ("DeleteObjects", "PutBucketLifecycleConfiguration"):
             client.meta.events.register(f"before-call.s3.{call}", _complete_headers)
 
+    @property
+    def largest_object(self) -> int | None:
+        """No limit that a log reaches."""
+        return None
+
     def put(self, key: str, data: bytes) -> None:
         """Store these bytes."""
         self._put_whole(key, data)

@@ -24,6 +24,7 @@ _TIMEOUT = httpx.Timeout(60, connect=5)
 # nobody may keep a copy of private logs on the way.
 _AS = {"upsert": "true", "content-type": "application/x-ndjson", "cache-control": "no-store"}
 _ALREADY_THERE = 409
+_LARGEST_OBJECT = 48 * 1024 * 1024  # 50 MB is the limit of a free project, and the default of others
 
 
 def open_supabase(settings: Settings) -> "SupabaseStore":
@@ -46,6 +47,11 @@ class SupabaseStore:
         self._storage = client.storage
         self._files = client.storage.from_(bucket)
         self._bucket = bucket
+
+    @property
+    def largest_object(self) -> int | None:
+        """Projects limit it, and tell the limit by refusing."""
+        return _LARGEST_OBJECT
 
     def put(self, key: str, data: bytes) -> None:
         """Store these bytes."""
