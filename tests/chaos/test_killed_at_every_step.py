@@ -48,8 +48,8 @@ CHILD = [
     "worker.runtime.endings:finish:before",
     "worker.runtime.endings:finish:during",
     "worker.runtime.endings:finish:after",
-    "worker.runtime.joblogs:seal:before",
-    "worker.runtime.joblogs:seal:after",
+    "worker.runtime.settle:seal:before",
+    "worker.runtime.settle:seal:after",
 ]
 IN_THE_CHILD = ["worker.runtime.child:_limit:after", "worker.runtime.child:find:before"]
 PUBLISHING = ["begin", "written", "completed", "committed", "published"]
@@ -142,6 +142,7 @@ def test_promise_2_effects_are_there_once_wherever_the_publishing_child_or_its_w
     for worker in workers:
         eventually(lambda worker=worker: worker.process.poll() is not None, seconds=60, what="death of a worker")
     last = start_worker(WORKER_HANDLERS=HANDLERS)
+    eventually(lambda: last.said("listening for new jobs"), what="a worker that signals do not end any more")
     load.settle()
     load.check(most_crashes=2 * len(PUBLISHING))
     assert load.ask("select job_id from effects group by job_id having count(*) > 1") == []

@@ -17,7 +17,7 @@ def commands(group: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...
     for name, command in group.commands.items():
         if hasattr(command, "commands"):
             yield from commands(command, (*words, name))
-        else:
+        elif not command.hidden:  # those are the former names of others
             yield (*words, name)
 
 

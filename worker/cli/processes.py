@@ -1,7 +1,9 @@
 """run, receive, migrate, check: the processes of a deployment and what prepares them."""
 
 import contextlib
+import itertools
 import socket
+import time
 from collections.abc import Iterator
 from typing import Annotated
 
@@ -14,6 +16,8 @@ from worker.cli.state import Json, State, make_ready, open_state
 from worker.errors import DatabaseUnavailable, WorkerError
 from worker.logging import get_logger
 from worker.settings import Settings
+
+SECONDS_BETWEEN_TRIES = 1.0
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -35,8 +39,10 @@ def run(
     """
     from worker.runtime.worker import run_worker
 
-    with open_state(process="worker", quiet=False, worker_slots=slots, worker_metrics_port=metrics_port) as state:
+    given = {"worker_slots": slots, "worker_metrics_port": metrics_port}
+    with open_state(process="worker", quiet=False, migrated=False, **given) as state:
         _must_be_free(state.settings.worker_http_host, state.settings.worker_metrics_port, "--metrics-port")
+        _wait_until_ready(state)
         with _traced(state.settings, "worker"):
             uvloop.run(run_worker(state.settings, state.database.url, until_idle=until_idle))
 
@@ -57,6 +63,22 @@ def receive(
         _must_be_able_to_receive(state)
         with _traced(state.settings, "receiver"):
             serve(state.settings, state.database.url)
+
+
+def _wait_until_ready(state: State) -> None:
+    """A worker that starts in an outage waits, as one that runs does: nobody has to start it again."""
+    pauses = itertools.chain([0], itertools.repeat(SECONDS_BETWEEN_TRIES))
+    for pause in pauses:
+        time.sleep(pause)
+        try:
+            make_ready(state.database)
+        except DatabaseUnavailable as failure:
+            if not failure.is_outage:
+                raise
+            if not pause:
+                get_logger().warning("waiting for Postgres", reason=str(failure), hint=failure.hint)
+        else:
+            return
 
 
 def _must_be_able_to_receive(state: State) -> None:
