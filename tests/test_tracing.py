@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -15,6 +16,15 @@ from worker.job import new_job_id
 from worker.settings import Settings
 
 memory = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter")
+
+
+@pytest.fixture(autouse=True)
+def no_thread_left() -> Iterator[None]:
+    """After the test nobody tries any more to send: the retries' use of `random` would disturb other tests."""
+    yield
+    for thread in threading.enumerate():
+        if thread.name == "last spans" or thread.name.startswith("Otel"):
+            thread.join(60)
 
 
 class Spans:
