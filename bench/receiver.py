@@ -108,6 +108,7 @@ def _receiver(url: str) -> Iterator[int]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("WORKER_", "DATABASE_"))}
     with tempfile.TemporaryDirectory(prefix="indexing-worker-bench-") as folder:
         given = {"DATABASE_URL": url, "WORKER_MASTER_KEYS": _KEYS, "WORKER_STATE_DIR": folder}
+        given["WORKER_RECEIVER_RATE_PER_MINUTE"] = "0"  # one branch is pushed more often here than anybody may
         command = [sys.executable, "-m", "worker", "receive", "--port", str(port)]
         with _process(command, clean | given | {"WORKER_LOG_FORMAT": "json"}):
             _wait_for(port)

@@ -44,11 +44,15 @@ begin
             select g.*, g.is_there and g.is_same and not coalesce(g.supersede, false)
                 and row_number() over (partition by g.repository, g.delivery_id order by g.n) = 1
                 and (g.coalesce_key is null
-                     or (row_number() over (partition by g.coalesce_key order by g.n) = 1
-                         and not exists (select from queue.waiting w where w.coalesce_key = g.coalesce_key)))
-                and not exists (select from public.webhook_deliveries d
-                                where d.repository_id = g.repository and d.delivery_id = g.delivery_id) as is_plain
+                     or (row_number() over (partition by g.coalesce_key order by g.n) = 1 and w.is_waiting is null))
+                and d.is_here is null as is_plain
             from given g
+            -- With a limit, so that each is looked up: a bare EXISTS may be answered by reading the whole table.
+            left join lateral (
+                select true as is_waiting from queue.waiting where coalesce_key = g.coalesce_key limit 1) w on true
+            left join lateral (
+                select true as is_here from public.webhook_deliveries
+                where repository_id = g.repository and delivery_id = g.delivery_id limit 1) d on true
         ), placed as (
             insert into queue.waiting (
                 job_id, user_id, job_type, rank, repository_id, coalesce_key, run_after, queued_at, hold)

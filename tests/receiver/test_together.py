@@ -163,3 +163,27 @@ def test_one_locked_job_holds_up_nobody_else(
         free = [threads.submit(neighbour.post, make_push()) for _ in range(12)]
         assert {answer.result().status_code for answer in free} == {202}
         assert {answer.result().status_code for answer in held} == {503}
+
+
+def test_what_a_delivery_costs_does_not_grow_with_the_queue(
+    database_url: str, make_repository: Callable[..., uuid.UUID], db: Database
+) -> None:
+    """Thousands of waiting jobs and stored deliveries are not read to commit one more."""
+    repository = make_repository()
+    stamp = _stamp(db, repository)
+
+    def items(first: int, count: int) -> list[str]:
+        return [as_item(_delivery(repository, n, f"refs/heads/b{n}"), stamp) for n in range(first, first + count)]
+
+    def blocks(number: int) -> int:
+        query = "explain (analyze, buffers, format json) select * from queue.deliver_many(%s::text::jsonb)"
+        row = db.execute(query, (f"[{items(number, 1)[0]}]",)).fetchone()
+        assert row is not None
+        return row["QUERY PLAN"][0]["Plan"]["Shared Hit Blocks"]
+
+    assert len(_together(database_url, items(0, 100))) == 100
+    few = [blocks(100 + n) for n in range(8)]  # the last ones by the plan that the session keeps
+    for first in range(1000, 6000, 500):
+        _together(database_url, items(first, 500))
+    many = [blocks(7000 + n) for n in range(8)]
+    assert min(many) < min(few) + 100, (few, many)
