@@ -48,7 +48,7 @@ _REFUSALS = (
     psycopg.DataError,
 )
 _MOST_TOGETHER = 64
-_BATCHES_AT_ONCE = 1  # a second one on its way makes both smaller, and each costs Postgres as much as a large one
+_BATCHES_AT_ONCE = 2  # so that neither Postgres nor this process waits for the other; more make all smaller
 _LARGE_CHARACTERS = 200_000  # a larger delivery goes alone: nobody's answer waits for it
 _LOCK_SECONDS = 0.2
 
