@@ -1,6 +1,7 @@
 """Repositories built to hurt, through the whole index job: each ends in rows with reasons, or in one final error."""
 
 import time
+import uuid
 from pathlib import Path
 
 import pytest
@@ -93,3 +94,24 @@ def test_a_repository_without_a_commit_is_said_to_be_empty(indexer, source, make
     other = make_repository(git_url=source.url.url)
     with pytest.raises(GitPermanentError):
         indexer.run(other)
+
+
+def test_one_name_and_one_address_twice_are_kept_apart(indexer, git_repository, make_repository, db) -> None:
+    """Row 10: two repositories of one name of one owner, and one address for two owners; each has its own index."""
+    gits = [git_repository(name=name, files={"same.py": f"def in_{name}():\n    pass\n"}) for name in ("a", "b")]
+    mine, other = uuid.uuid4(), uuid.uuid4()
+    first = make_repository(user_id=mine, git_url=gits[0].url)
+    namesake = make_repository(user_id=mine, git_url=gits[1].url)
+    theirs = make_repository(user_id=other, git_url=gits[0].url)
+    for repository_id in (first, namesake, theirs):
+        assert indexer.run(repository_id)["files"] == 1
+    found = "select repository_id, name from search_symbols('in_', owner => %s) order by name"
+
+    def seen(owner: uuid.UUID) -> list[tuple[uuid.UUID, str]]:
+        return [(row["repository_id"], row["name"]) for row in db.execute(found, (owner,)).fetchall()]
+
+    assert seen(mine) == [(first, "in_a"), (namesake, "in_b")]
+    assert seen(other) == [(theirs, "in_a")]
+    db.execute("delete from repositories where id = %s", (first,))
+    assert seen(mine) == [(namesake, "in_b")]
+    assert seen(other) == [(theirs, "in_a")]
