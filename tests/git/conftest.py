@@ -51,6 +51,8 @@ def server(tmp_path: Path) -> Iterator[GitServer]:
 @pytest.fixture
 def no_git_left(server: GitServer) -> Iterator[None]:
     """After the test, with the server still up and silent, no git may be alive, nor a dead one unreaped."""
+    _before.clear()
+    _before.update(child.pid for child in psutil.Process().children(recursive=True))
     yield
     until = time.monotonic() + 5  # the server's own git may need a moment
     while left := _gits():
@@ -58,5 +60,13 @@ def no_git_left(server: GitServer) -> Iterator[None]:
         time.sleep(0.02)
 
 
+def own_children(*, recursive: bool = False) -> list[psutil.Process]:
+    """Processes that this test has started: those of other tests in this process are not its business."""
+    return [child for child in psutil.Process().children(recursive=recursive) if child.pid not in _before]
+
+
+_before: set[int] = set()
+
+
 def _gits() -> list[str]:
-    return [child.name() for child in psutil.Process().children(recursive=True) if "git" in child.name()]
+    return [child.name() for child in own_children(recursive=True) if "git" in child.name()]

@@ -6,6 +6,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.git.conftest import own_children
 from worker.errors import GitError, TooLarge
 from worker.git.blobs import blob_sizes, read_blobs
 from worker.git.fetch import fetch_commit
@@ -77,9 +78,9 @@ def test_a_reader_that_stops_early_leaves_no_git(source) -> None:
     oid = _oid(source, b"x" * 100_000)
     blobs = read_blobs(source.path, [oid] * 5_000)
     next(blobs)
-    assert [child.name() for child in psutil.Process().children()] == ["git"]
+    assert [child.name() for child in own_children()] == ["git"]
     blobs.close()
-    assert psutil.Process().children() == []
+    assert own_children() == []
 
 
 def test_a_folder_that_is_no_repository_is_an_error(tmp_path: Path) -> None:
@@ -94,13 +95,13 @@ def test_a_stalled_git_is_killed_but_a_slow_reader_is_not(source, monkeypatch: p
     oid = _oid(source, b"x" * 100_000)
     blobs = read_blobs(source.path, [oid] * 100)
     next(blobs)
-    child = psutil.Process().children()[0]
+    child = own_children()[0]
     with pytest.raises(psutil.TimeoutExpired):
         child.wait(timeout=1.5)  # the condition is that nothing ends it
     assert len(list(blobs)) == 99
     blobs = read_blobs(source.path, [oid] * 100)
     next(blobs)
-    psutil.Process().children()[0].suspend()
+    own_children()[0].suspend()
     with pytest.raises(GitError, match=r"longer than 0\.3 seconds"):
         list(blobs)
 
@@ -110,7 +111,7 @@ def test_zeros_without_end_in_a_small_pack_cost_nothing(source, git_dir: Path) -
     peaks = [0]
 
     def measure(_size: int) -> None:
-        peaks.append(max((_memory(child) for child in psutil.Process().children(recursive=True)), default=0))
+        peaks.append(max((_memory(child) for child in own_children(recursive=True)), default=0))
 
     commit = source.commit({"zeros": bytes(120_000_000), "honest": b"x"})
     size = fetch_commit(source.url, commit, git_dir, max_bytes=2_000_000, timeout=60, on_bytes=measure)
