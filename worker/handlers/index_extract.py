@@ -1,8 +1,9 @@
 """The extract step: read, parse and store every content that is not stored yet, in small committed batches."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 from worker.catalog.blobs import BlobKey, NewBlob, known_blobs, store_blobs
@@ -26,9 +27,10 @@ def extract_and_store(run: Run, target: Target, plan: Plan) -> Stored:
         ids |= store_blobs(run.connection, target.scope, PARSER_VERSION, unread[start : start + BATCH_BLOBS])
     to_read = {key: path for key, path in missing.items() if path not in plan.skips}
     counts: Counter[str] = Counter()
-    with ThreadPoolExecutor(1, "store") as storer:
+    # Closed here, whoever still holds a failure's traceback: git ends with this step.
+    with closing(_tasks(plan.git_dir, to_read)) as tasks, ThreadPoolExecutor(1, "store") as storer:
         storing: Future[dict[BlobKey, int]] | None = None
-        for batch in _batches(run.pool.extract(_tasks(plan.git_dir, to_read))):
+        for batch in _batches(run.pool.extract(tasks)):
             # While Postgres stores one batch the extractors read the next: at most two are in memory.
             if storing is not None:
                 ids |= storing.result()
@@ -51,10 +53,11 @@ def _unread(key: BlobKey, path: str, plan: Plan) -> NewBlob:
     return NewBlob(oid, language, int(plan.skips[path]), plan.sizes[path])
 
 
-def _tasks(git_dir: Path, to_read: Mapping[BlobKey, str]) -> Iterator[Task]:
+def _tasks(git_dir: Path, to_read: Mapping[BlobKey, str]) -> Generator[Task, None, None]:
     keys = list(to_read)
-    for (oid, language), (_, content) in zip(keys, read_blobs(git_dir, [key[0] for key in keys]), strict=True):
-        yield Task(oid, to_read[oid, language], Language(language), content)
+    with closing(read_blobs(git_dir, [key[0] for key in keys])) as blobs:
+        for (oid, language), (_, content) in zip(keys, blobs, strict=True):
+            yield Task(oid, to_read[oid, language], Language(language), content)
 
 
 def _batches(extracts: Iterator[Extract]) -> Iterator[list[Extract]]:
