@@ -4,6 +4,7 @@ import time
 import uuid
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.fixtures.git_server import Source
@@ -115,3 +116,20 @@ def test_one_name_and_one_address_twice_are_kept_apart(indexer, git_repository, 
     db.execute("delete from repositories where id = %s", (first,))
     assert seen(mine) == [(namesake, "in_b")]
     assert seen(other) == [(theirs, "in_a")]
+
+
+def test_a_failed_extract_step_leaves_no_git(indexer, source, make_repository, monkeypatch) -> None:
+    """Also while somebody still holds the failure, and with it the frames of the step."""
+    source.commit({f"{n}.py": b"x = %d\n" % n + b"y = 1\n" * 100_000 for n in range(40)})
+    repository_id = make_repository(git_url=source.url.url)
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("no more extractors")
+
+    monkeypatch.setattr("worker.indexing.pool.ExtractorPool._ready", fail)
+    with pytest.raises(RuntimeError, match="extractors") as held:
+        indexer.run(repository_id)
+    left = [child for child in psutil.Process().children(recursive=True) if child.pid not in before]
+    assert [child.name() for child in left if child.name().startswith("git")] == []
+    assert held.value.__traceback__ is not None

@@ -98,7 +98,7 @@ def _registered(url: str, repositories: list[Pushed]) -> None:
 
 
 class Storm:
-    """Sends deliveries, each until it was answered with 202, and remembers which were."""
+    """Sends as many deliveries as are let go, each until it was answered with 202, and remembers which were."""
 
     def __init__(self, port: int, repositories: list[Pushed], deliveries: int) -> None:
         self._port, self._repositories = port, repositories
@@ -107,14 +107,21 @@ class Storm:
         self.refused = 0
         self._order = list(range(deliveries))
         random.Random(7).shuffle(self._order)
+        self._may_go = threading.Semaphore(0)
+
+    def let_go(self, part: float) -> None:
+        """This part of all deliveries may be sent from now on."""
+        self._may_go.release(round(part * len(self._order)))
 
     def run(self) -> None:
         """Until all are answered; deliveries of a repository come out of order, and one in ten twice."""
         with ThreadPoolExecutor(16) as threads:
             again = [number for number in self._order if number % 10 == 0]
+            self._may_go.release(len(again))
             list(threads.map(self._send, self._order + again))
 
     def _send(self, number: int) -> None:
+        self._may_go.acquire()
         repository = self._repositories[number % len(self._repositories)]
         step = number // len(self._repositories) % _COMMITS
         repository.show(step)
@@ -171,16 +178,20 @@ def test_promises_1_and_11_a_storm_loses_nothing(
         storm = Storm(port, repositories, deliveries)
         with ThreadPoolExecutor(1) as threads:
             running = threads.submit(storm.run)
+            storm.let_go(0.2)
             for turn in (1, 2, 3, 4):
                 wanted = deliveries * turn // 5
                 eventually(lambda wanted=wanted: len(storm.answered) >= wanted or running.done(), seconds=600)
                 assert not running.done()
+                storm.let_go(0.1)  # on its way when the fault strikes
                 if turn % 2:
                     own_server.stop("immediate")
+                    storm.let_go(0.1)  # comes while it lasts
                     threading.Event().wait(1)
                     own_server.start()
                 else:
                     receiver.signal(signal.SIGKILL)
+                    storm.let_go(0.1)
                     receiver.wait(10)
                     receiver = receive()
             running.result(1200)
