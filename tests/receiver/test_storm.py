@@ -125,7 +125,8 @@ class Storm:
         repository = self._repositories[number % len(self._repositories)]
         step = number // len(self._repositories) % _COMMITS
         repository.show(step)
-        body = json.dumps(samples.push(before=repository.commits[step - 1], after=repository.commits[step])).encode()
+        before = repository.commits[step - 1] if step else "0" * 40
+        body = json.dumps(samples.push(before=before, after=repository.commits[step])).encode()
         github = GitHubSender(self._port, f"/webhooks/github/{repository.id}", repository.secret)
         deadline = time.monotonic() + 120
         while True:
