@@ -7,6 +7,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from scripts.lib.alerts import RULE_TESTS, RULES, rule_tests, rules
+from scripts.lib.commands_page import PAGE as COMMANDS
+from scripts.lib.commands_page import commands_page
 from scripts.lib.configuration_page import PAGE as CONFIGURATION
 from scripts.lib.configuration_page import configuration_page
 from scripts.lib.dashboard import PAGE as DASHBOARD
@@ -14,6 +16,7 @@ from scripts.lib.dashboard import dashboard
 from scripts.lib.house_diagram import DIAGRAM, house_diagram
 
 MADE: dict[Path, Callable[[], str]] = {
+    COMMANDS: commands_page,
     CONFIGURATION: configuration_page,
     RULES: rules,
     RULE_TESTS: rule_tests,

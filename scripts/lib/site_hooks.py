@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 _ORDER = [
-    *("index", "quick-start", "concepts", "deploy-fly", "supabase", "configuration", "operating", "runbooks"),
-    *("receiver", "queue", "indexing", "logs", "tracing", "writing-a-handler", "security-model", "architecture"),
+    *("index", "quick-start", "concepts", "deploy-fly", "supabase", "configuration", "commands"),
+    *("operating", "runbooks", "receiver", "queue", "indexing", "logs", "tracing"),
+    *("writing-a-handler", "security-model", "architecture"),
 ]
 
 

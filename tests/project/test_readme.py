@@ -1,13 +1,12 @@
 """README.md and docs/ say what the program is: commands, tables, verbs, metrics, tests and files."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import typer.main
 
+from scripts.lib.commands_page import commands, example_of, usage_of
 from worker.cli.app import app
 from worker.metrics import REGISTRY
 
@@ -23,33 +22,40 @@ def rows(page: str, header: str) -> list[list[str]]:
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in table.splitlines()]
 
 
-def commands(group: Any, words: tuple[str, ...] = ("worker",)) -> Iterator[tuple[str, Any]]:
-    """Every command a user can type, with its name."""
-    below = getattr(group, "commands", None)
-    if below is None:
-        yield " ".join(words), group
-        return
-    for name, command in below.items():
-        if not command.hidden:
-            yield from commands(command, (*words, name))
+COMMANDS = dict(commands(typer.main.get_command(app)))
 
 
-def usage_of(name: str, command: Any) -> tuple[str, frozenset[str], str]:
-    """A command with its arguments, its options, and the example of its help."""
-    arguments = [p.metavar or p.name.upper() for p in command.params if p.param_type_name == "argument"]
-    options = {word for p in command.params if p.param_type_name == "option" for word in (*p.opts, *p.secondary_opts)}
-    example = re.search(r"Example: (.+)", command.help)
-    assert example is not None, f"{name} has no example"
-    return " ".join([name, *arguments]), frozenset(options), example[1]
+def test_the_page_of_commands_has_each_with_all_its_options() -> None:
+    """docs/commands.md explains every command a user can type, and no others."""
+    parts = re.split(r"^### ", PAGES["commands.md"], flags=re.M)[1:]
+    entries = {part.partition("\n")[0]: part for part in parts}
+    assert sorted(entries) == sorted(usage_of(name, command) for name, command in COMMANDS.items())
+    for name, command in COMMANDS.items():
+        options = {
+            word for p in command.params if p.param_type_name == "option" for word in (*p.opts, *p.secondary_opts)
+        }
+        entry = entries[usage_of(name, command)]
+        assert set(re.findall(r"(?<=[` ])--?[a-z-]+(?=[`, ][^\n]* \|)", entry)) >= options - {"--json"}, name
+        assert f"\n{example_of(command)}\n" in entry
 
 
-def test_the_table_of_commands_is_the_program() -> None:
-    """Each command once, with its arguments, all its options and the example of its help."""
-    listed = {
-        (usage.strip("`"), frozenset(re.findall(r"`(--?[a-z-]+)`", options)), example.strip("`"))
-        for usage, _, options, example in rows("README.md", "command | what it does | options | example")
-    }
-    assert listed == {usage_of(name, command) for name, command in commands(typer.main.get_command(app))}
+def test_every_command_has_json_where_the_page_says_so() -> None:
+    """Programs can read what any command prints; `run` and `receive` print nothing but their log."""
+    without = {name for name, command in COMMANDS.items() if not any(p.opts == ["--json"] for p in command.params)}
+    assert without == {"worker run", "worker receive"}
+
+
+def test_readme_shows_commands_that_there_are() -> None:
+    """The most used ones stand there as they are typed, with the examples of their help."""
+    listed = rows("README.md", "command | what it does | example")
+    known = {usage_of(name, command): example_of(command) for name, command in COMMANDS.items()}
+    assert [(usage, example) for usage, _, example in listed if known.get(usage.strip("`")) != example.strip("`")] == []
+    assert len(listed) <= 12
+
+
+def test_readme_stays_short() -> None:
+    """Whoever meets the project reads it to the end; what is longer has a page of its own."""
+    assert len(PAGES["README.md"].splitlines()) <= 160
 
 
 def test_tests_that_are_named_exist() -> None:

@@ -65,29 +65,28 @@ def _options(
     """From a git push to searchable code in your own Postgres."""
 
 
-for module in (
-    processes,
-    indexing,
-    jobs,
-    acting,
-    lanes,
-    draining,
-    standing,
-    doctor,
-    searching,
-    symbols,
-    relations,
-    documents,
-    demo,
-):
-    module.add_commands(app)
+_PANELS = {
+    "Index": (demo, indexing),
+    "Search": (searching, symbols, relations, documents),
+    "Jobs": (jobs, acting),
+    "Operate": (standing, doctor, draining, lanes),
+    "Processes": (processes,),
+}
+"""What `worker --help` and docs/commands.md list together, in this order; groups are added to theirs below."""
+
+for panel, modules in _PANELS.items():
+    for module in modules:
+        known = len(app.registered_commands)
+        module.add_commands(app)
+        for command in app.registered_commands[known:]:
+            command.rich_help_panel = panel
 repositories.add_commands(repo)
 hooks.add_commands(repo)
-app.add_typer(repo)
 keys.add_commands(key)
-app.add_typer(key)
 schedules.add_commands(schedule)
-app.add_typer(schedule)
+app.add_typer(repo, rich_help_panel="Index")
+app.add_typer(key, rich_help_panel="Index")
+app.add_typer(schedule, rich_help_panel="Jobs")
 
 
 def main() -> None:
