@@ -93,7 +93,7 @@ def main() -> None:
     """Run the command that was asked for; exit 0 for success, 1 for failure, 2 for wrong usage, 130 for Ctrl-C."""
     _end_in_order_on(signal.SIGTERM, signal.SIGHUP)
     try:
-        app()
+        app(prog_name="worker")
     except WorkerError as failure:
         _complain(str(failure), failure.hint)
     except psycopg.errors.InvalidParameterValue as failure:
