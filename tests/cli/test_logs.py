@@ -1,6 +1,8 @@
 """logs: choosing lines of a finished log, and where it can be read."""
 
 import json
+import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,8 +11,11 @@ from uuid import UUID, uuid4
 import pytest
 from psycopg.types.json import Jsonb
 
+from tests.fixtures.load import Load, load, stop_all
+from tests.fixtures.workers import WorkerProcess, eventually
 from worker.joblog.stores.local import LocalStore
 
+__all__ = ["load", "stop_all"]
 Worker = Callable[..., Any]
 MakeJob = Callable[..., UUID]
 
@@ -65,3 +70,29 @@ def test_the_address_of_a_finished_log(worker: Worker, finished: UUID, make_job:
     ended = worker("logs", str(running), "--url")
     assert ended.code == 1
     assert "not finished" in ended.err
+
+
+def test_following_is_live_long_before_any_flush(
+    start_worker: Callable[..., WorkerProcess],
+    start: Callable[..., subprocess.Popen[str]],
+    load: Load,
+    stop_all: Callable[..., None],
+    tmp_path: Path,
+) -> None:
+    """On the job's own machine its lines are shown as they are logged, whenever they will leave the machine."""
+    worker = start_worker(WORKER_LOG_FLUSH_INTERVAL="3600", WORKER_DRAIN_SECONDS="0")
+    job = load.put([("talk", {"seconds": 0.1})])[0]
+    running = "select user_id from indexing_jobs where id = %s and status = 'in_progress'"
+    (row,) = eventually(lambda: load.ask(running, job), what="the attempt")
+    following = start("logs", str(job), "--follow", "--json", WORKER_USER_ID=str(row["user_id"]))
+    assert following.stdout is not None
+    seen: list[int] = []
+    while len(seen) < 30:  # some were logged before, some are new
+        line = following.stdout.readline()
+        assert line, following.stderr and following.stderr.read()
+        entry = json.loads(line)
+        seen += [entry["number"]] if entry["event"] == "line" else []
+    assert seen == list(range(30))
+    assert not list((tmp_path / "state" / "logs").rglob("*.ndjson"))
+    following.send_signal(signal.SIGINT)
+    stop_all(worker)

@@ -6,18 +6,22 @@ import shutil
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
+from tests.fixtures.log_stores import s3_store
+from tests.fixtures.s3_servers import S3Server
 from tests.joblog.faults import FaultyStore
 from tests.joblog.test_flush import Bench
 from worker.errors import LogStoreError
 from worker.joblog.identity import LogIdentity
 from worker.joblog.seal import seal
 from worker.joblog.spool import Spool
+from worker.joblog.store import LogStore
 from worker.joblog.stores.local import LocalStore
 
 Attempt = Callable[[int], LogIdentity]
@@ -82,21 +86,32 @@ def test_promise_7_ten_minutes_of_a_bad_store_lose_nothing(
 
 def test_a_log_of_200_mb_is_sealed_in_little_memory(tmp_path: Path) -> None:
     """At most 64 MB above the idle process, whatever the size: half of it segments, half the spool."""
-    assert _memory_to_seal(tmp_path, 200_000_000) <= 64_000_000
+    assert _memory_to_seal(tmp_path, partial(LocalStore, tmp_path / "store", "worker-logs"), 200_000_000) <= 64_000_000
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_a_log_of_2_gb_is_sealed_in_little_memory(tmp_path: Path) -> None:
     """The same at full size."""
-    assert _memory_to_seal(tmp_path, 2_000_000_000) <= 64_000_000
+    opened = partial(LocalStore, tmp_path / "store", "worker-logs")
+    assert _memory_to_seal(tmp_path, opened, 2_000_000_000) <= 64_000_000
+    shutil.rmtree(tmp_path / "store")
 
 
-def _memory_to_seal(folder: Path, size: int) -> int:
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_log_of_2_gb_is_sealed_to_s3_in_little_memory(tmp_path: Path, swift: S3Server) -> None:
+    """The same with what an S3 client needs to read the pieces and to send the parts."""
+    opened = partial(s3_store, swift, worker_log_bucket="sealing")
+    assert _memory_to_seal(tmp_path, opened, 2_000_000_000) <= 64_000_000
+
+
+def _memory_to_seal(folder: Path, opened: Callable[[], LogStore], size: int) -> int:
     """Bytes above the idle process, of a process that seals such a log."""
     job, created = uuid.uuid4(), datetime.now(UTC)
     earlier, identity = LogIdentity(job, created, 1, 1), LogIdentity(job, created, 2, 2)
-    store, spool = LocalStore(folder / "store", "worker-logs"), Spool(folder / "spool")
+    store, spool = opened(), Spool(folder / "spool")
+    store.ensure_bucket()
     line = b'\n{"at":"2026-03-04T12:00:00.000000Z","n":1%08d,"pad":"%b"}\n'
     block = b"".join(line % (number, b"x" * 900) for number in range(8_000))
     for seq in range(size // 2 // len(block)):
@@ -107,22 +122,20 @@ def _memory_to_seal(folder: Path, size: int) -> int:
             file.write(block)
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_seal, args=(folder, identity, sender))
+    process = context.Process(target=_seal, args=(opened, spool, identity, sender))
     process.start()
-    idle, lines = receiver.recv()
-    peak = idle
+    peak = idle = receiver.recv()
     while process.is_alive():
         peak = max(peak, _memory(process.pid))
         process.join(0.02)
     assert process.exitcode == 0
-    shutil.rmtree(folder / "store")
-    assert lines is None
     return peak - idle
 
 
-def _seal(folder: Path, identity: LogIdentity, sender: Any) -> None:
-    store, spool = LocalStore(folder / "store", "worker-logs"), Spool(folder / "spool")
-    sender.send((psutil.Process().memory_info().rss, None))
+def _seal(opened: Callable[[], LogStore], spool: Spool, identity: LogIdentity, sender: Any) -> None:
+    store = opened()
+    assert list(store.list("logs/")) == []
+    sender.send(psutil.Process().memory_info().rss)
     sealed = seal(store, spool, identity, previous=[], commit=lambda _: True)
     assert sealed is not None
     assert sum(size for _, size in store.list("logs/")) == sealed.bytes

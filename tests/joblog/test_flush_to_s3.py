@@ -1,51 +1,77 @@
-"""The flusher on a real S3 server in bad weather: jobs log on, and in the end every line is there."""
+"""The flusher on real servers in bad weather: jobs log on, and in the end every line is there."""
 
 import json
+import multiprocessing
+import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import psutil
 import pytest
 
-from tests.fixtures.log_stores import s3_store
-from tests.fixtures.s3_servers import S3Server
+from tests.fixtures.log_stores import s3_store, supabase_store
 from tests.fixtures.weather import Weather
 from tests.fixtures.workers import eventually
 from worker.joblog.flush import Flusher
 from worker.joblog.health import StoreHealth
 from worker.joblog.identity import LogIdentity
+from worker.joblog.log import open_job_log
 from worker.joblog.read import read_log, read_range
 from worker.joblog.seal import Sealed, seal
 from worker.joblog.spool import Spool
+from worker.joblog.store import LogStore
+from worker.redact import Redactor
 
 JOBS = 12
 BAD = {
+    "down": {"down": True},
     "500": {"answer": (500, "")},
     "503": {"answer": (503, "<Error><Code>SlowDown</Code></Error>")},
     "403": {"answer": (403, "<Error><Code>AccessDenied</Code></Error>")},
     "cut in mid-upload": {"cut_after": 5_000},
     "cut before the answer": {"cut_answer_after": 0},
     "slow": {"delay": 1.0},
+    "very slow": {"delay": 5.0},
 }
-AGAIN = ("500", "cut before the answer")  # much like others
+STRICT = [pytest.mark.slow, pytest.mark.timeout(300)]
+PLACES = {"swift": ("503", "403", "cut in mid-upload", "slow"), "supabase": ("503", "cut before the answer")}
+"""On which server which weather is tried every day; the slow tests try all on each, and on a stricter one."""
 
 
 @pytest.fixture
-def weather(swift: S3Server) -> Iterator[Weather]:
-    """Between us and a real server."""
-    with Weather(swift.port) as made:
+def weather(request: pytest.FixtureRequest, kind: str) -> Iterator[Weather]:
+    """Between us and a server of this kind."""
+    server = request.getfixturevalue(kind)
+    with Weather(urlsplit(server.url).port or 0) as made:
         yield made
 
 
-@pytest.mark.parametrize("bad", [pytest.param(bad, marks=[pytest.mark.slow] * (bad in AGAIN)) for bad in BAD])
+@pytest.fixture
+def store(request: pytest.FixtureRequest, kind: str, weather: Weather) -> LogStore:
+    """A store on that server, reached through the weather."""
+    server = request.getfixturevalue(kind)
+    made = supabase_store(weather.url) if kind == "supabase" else s3_store(server, url=weather.url)
+    made.ensure_bucket()
+    return made
+
+
+@pytest.mark.parametrize(
+    ("kind", "bad"),
+    [
+        pytest.param(kind, bad, marks=[] if bad in PLACES.get(kind, ()) else STRICT)
+        for kind in (*PLACES, "radosgw")
+        for bad in BAD
+    ],
+)
 def test_promise_7_bad_weather_loses_and_doubles_nothing(
-    swift: S3Server, weather: Weather, spool: Spool, bad: str
+    store: LogStore, weather: Weather, spool: Spool, bad: str
 ) -> None:
     """Segments come late, each once under its key; the sealed log has every line once, in order."""
-    store = s3_store(swift, url=weather.url)
-    store.ensure_bucket()
     identities = [LogIdentity(uuid.uuid4(), datetime.now(UTC), token) for token in range(1, JOBS + 1)]
     written = 0
 
@@ -71,9 +97,9 @@ def test_promise_7_bad_weather_loses_and_doubles_nothing(
             write(20)
             for name, value in BAD[bad].items():
                 setattr(weather, name, value)
-            seen = len(weather.heads)
+            seen = weather.connections
             write(20)
-            eventually(lambda: len(weather.heads) >= seen + 3, seconds=60, what="tries in bad weather")
+            eventually(lambda: weather.connections >= seen + 3, seconds=60, what="tries in bad weather")
             write(20)
             weather.clear()
             for identity in identities:
@@ -98,3 +124,59 @@ def _of(identity: LogIdentity) -> dict[str, Any]:
 
 def _numbers(lines: Iterator[bytes]) -> list[int]:
     return [json.loads(line)["n"] for line in lines]
+
+
+@pytest.mark.parametrize("kind", ["swift"])
+@pytest.mark.parametrize(
+    ("jobs", "seconds", "age"),
+    [(10, 2.0, 0.5), pytest.param(100, 600.0, 15.0, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])],
+)
+def test_promise_7_a_store_that_is_down_under_load_costs_no_memory_and_no_line(
+    store: LogStore, weather: Weather, spool: Spool, jobs: int, seconds: float, age: float
+) -> None:
+    """Each job logs 10 kB a second, before, meanwhile and after; what waits is on the disk, and is there soon after."""
+    identities = [LogIdentity(uuid.uuid4(), datetime.now(UTC), token) for token in range(1, jobs + 1)]
+    arguments = (spool.root, identities, round(seconds + 4 * age))
+    process = psutil.Process()
+
+    def is_stored(identity: LogIdentity) -> bool:
+        return sum(size for _, size in store.list(identity.live_prefix)) == spool.size(identity)
+
+    with ThreadPoolExecutor(8) as executor:
+        health = StoreHealth(first_pause=min(0.5, age / 10), longest_pause=2 * age)
+        flusher = Flusher(store, spool, executor, health, age_seconds=age)
+        for identity in identities:
+            flusher.watch(identity)
+        flusher.start()
+        writer = multiprocessing.get_context("spawn").Process(target=_log, args=arguments)
+        writer.start()
+        try:
+            eventually(lambda: len(weather.heads) > jobs, seconds=60 + 2 * age, what="the first flushes")
+            before = process.memory_info().rss
+            weather.down = True
+            time.sleep(seconds)
+            weather.clear()
+            writer.join()
+            assert writer.exitcode == 0
+            for identity in identities:
+                eventually(lambda identity=identity: is_stored(identity), seconds=180, what="all segments")
+            assert process.memory_info().rss - before <= 100_000_000
+        finally:
+            writer.kill()
+            flusher.stop()
+    for identity in identities:
+        lines = read_log(store, None, parts=[], token=identity.token, **_of(identity))
+        assert [json.loads(line)["step"] for line in lines] == list(range(50 * arguments[2]))
+
+
+def _log(root: Path, identities: list[LogIdentity], seconds: int) -> None:
+    """In the jobs' process: every second 50 lines of each, of 200 bytes."""
+    opened = [open_job_log(Spool(root), identity, Redactor(), source="child") for identity in identities]
+    begin = time.monotonic()
+    for second in range(seconds):
+        for one in opened:
+            for line in range(50):
+                one.log.info("progress of the work", step=50 * second + line, text="x" * 70)
+        time.sleep(max(0.0, begin + second + 1 - time.monotonic()))
+    for one in opened:
+        one.close()

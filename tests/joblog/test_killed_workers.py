@@ -4,6 +4,7 @@ import json
 import random
 import shutil
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,69 @@ def test_promise_7_kill_of_the_worker_at_any_moment_loses_no_line(
         assert len(numbers) >= int(marker.read_bytes())
         assert [entry["attempt"] for entry in entries if entry["event"] == "attempt started"] == [1, 2]
         assert entries[-1]["event"] == "complete"
+    stop_all(worker)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_promise_7_a_job_killed_at_many_moments_keeps_every_line_of_every_attempt(
+    start_worker: Callable[..., WorkerProcess], load: Load, tmp_path: Path, stop_all: Callable[..., None]
+) -> None:
+    """Killed while it starts, logs, flushes or brings home what the last one left: one log, whole and in order."""
+    kills = 15
+    settings = {**QUICK, "WORKER_CRASH_LIMIT": "100"}
+    job = load.put([("count_on", {"marker": str(tmp_path / "marker"), "number": kills + 1, "seconds": 0.001})])[0]
+    for attempt in range(1, kills + 1):
+        worker = start_worker(**settings)
+        marker = tmp_path / f"marker.{attempt}"
+        eventually(lambda marker=marker: marker.exists() and marker.read_bytes(), seconds=60, what="the first line")
+        time.sleep(random.uniform(0, 1.5))
+        worker.signal(signal.SIGKILL)
+        worker.wait()
+    worker = start_worker(**settings)
+    entries = eventually(lambda: entries_of(load, tmp_path / "state", job), seconds=90, what="the log")
+    for attempt in range(1, kills + 1):
+        numbers = numbers_of([entry for entry in entries if entry.get("attempt") == attempt])
+        assert numbers == list(range(len(numbers)))
+        assert len(numbers) >= int((tmp_path / f"marker.{attempt}").read_bytes())
+    attempts = [entry["attempt"] for entry in entries if "attempt" in entry]
+    assert attempts == sorted(attempts)
+    eventually(lambda: not list((tmp_path / "state" / "spool").glob("*.ndjson")), what="an empty spool")
+    stop_all(worker)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_promise_7_kill_around_a_jobs_end_loses_no_line(
+    start_worker: Callable[..., WorkerProcess], load: Load, tmp_path: Path, stop_all: Callable[..., None]
+) -> None:
+    """Killed while logs are sealed: each is sealed by the next worker, whole, whichever attempt was the last."""
+    settings = {**QUICK, "WORKER_CRASH_LIMIT": "100"}
+    jobs: list[Any] = []
+
+    def ended() -> int:
+        return len(load.ask("select from indexing_jobs where status = 'completed'"))
+
+    for _ in range(8):
+        before = ended()
+        worker = start_worker(**settings)
+        jobs += load.put([("talk", {"number": 40, "seconds": 0.005})] * 6)
+        eventually(lambda before=before: ended() > before, seconds=60, what="the first end")
+        time.sleep(random.uniform(0, 0.3))
+        worker.signal(signal.SIGKILL)
+        worker.wait()
+    worker = start_worker(**settings)
+    load.settle()
+    left = "select from indexing_jobs where id = any (%s) and log_sealed_at is null"
+    eventually(lambda: not load.ask(left, jobs), seconds=120, what="all logs sealed")
+    for job in jobs:
+        entries = entries_of(load, tmp_path / "state", job)
+        last = max(entry.get("attempt", 0) for entry in entries)
+        for attempt in range(1, last + 1):
+            numbers = numbers_of([entry for entry in entries if entry.get("attempt") == attempt])
+            assert numbers == list(range(40 if attempt == last else len(numbers)))
+    live = tmp_path / "state" / "logs" / "worker-logs" / "live"
+    eventually(lambda: not list(live.glob("*/*/*")), seconds=60, what="no segment left over")
     stop_all(worker)
 
 

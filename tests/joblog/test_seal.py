@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.joblog.faults import FaultyStore
 from tests.joblog.rows import Row, leftovers
 from worker.errors import LogStoreError
 from worker.joblog import seal as seal_module
@@ -226,6 +227,19 @@ def test_a_store_that_fails_loses_nothing(
     assert numbers_in(store, sealed.parts) == list(range(10))
 
 
+def test_a_store_that_is_away_costs_no_room_twice(
+    spool: Spool, attempt: Attempt, row: Row, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was built to be sealed goes when it cannot be: the spool itself is all that waits."""
+    monkeypatch.setattr(seal_module, "IN_MEMORY_BYTES", 1_000)
+    broken = FaultyStore(tmp_path / "store")
+    broken.fail_with = LogStoreError("away", retryable=True)
+    write_lines(spool, attempt(1), range(200), pad=50)
+    with pytest.raises(LogStoreError):
+        seal(broken, spool, attempt(1), previous=[], commit=row.commit(10))
+    assert [path.suffix for path in spool.root.iterdir()] == [".ndjson"]
+
+
 def test_a_commit_with_unknown_outcome_deletes_nothing(
     store: LocalStore, spool: Spool, attempt: Attempt, row: Row
 ) -> None:
@@ -249,6 +263,7 @@ import os, signal, sys, uuid
 from datetime import datetime
 from pathlib import Path
 sys.path[:0] = [sys.argv[1]]
+from tests.joblog.faults import FaultyStore
 from tests.joblog.rows import Row, leftovers
 from worker.joblog.identity import LogIdentity
 from worker.joblog.seal import seal

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -187,6 +188,28 @@ def test_a_folder_that_cannot_be_made_costs_lines_and_no_job(tmp_path: Path, att
     assert writer.append_line(b"{}")
     writer.close()
     assert not writer.append_line(b"{}")
+
+
+def test_a_line_never_goes_into_another_file(
+    spool: Spool, attempt: Attempt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread that still logs while the log is closed: the descriptor's number may be a socket's a moment later."""
+    writer, write = spool.open(attempt(1)), os.write
+    foreign: list[int] = []
+
+    def closed_meanwhile(descriptor: int, data: bytes) -> int:
+        closing.start()
+        closing.join(0.2)
+        foreign.append(os.open(tmp_path / "foreign", os.O_WRONLY | os.O_CREAT))
+        return write(descriptor, data)
+
+    closing = threading.Thread(target=writer.close)
+    monkeypatch.setattr("worker.joblog.spool.os.write", closed_meanwhile)
+    assert writer.append_line(b"{}")
+    closing.join()
+    os.close(foreign[0])
+    assert (tmp_path / "foreign").read_bytes() == b""
+    assert lines_of(spool, attempt(1)) == [{}]
 
 
 def test_only_the_spools_of_dead_processes_are_left_over(spool: Spool, attempt: Attempt) -> None:

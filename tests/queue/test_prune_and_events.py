@@ -1,11 +1,13 @@
 """prune, events, progress, sealing: what remains of a job and for how long."""
 
+import uuid
+
 from worker.job import Ending, Outcome
 from worker.queue.events import events_of, progress, tell
 from worker.queue.finish import finish
 from worker.queue.maintenance import take_due
 from worker.queue.prune import prune
-from worker.queue.seal import log_state, seal_log, take_unsealed
+from worker.queue.seal import log_state, seal_log, take_unsealed, unfinished
 
 
 def finished(queue, repository):
@@ -95,3 +97,14 @@ def test_a_maintenance_task_is_taken_by_one_worker_and_set_to_its_next_time(queu
     first, second = queue.worker(), queue.worker()
     taken = [queue.ask(take_due, worker, ["rescue"]) for worker in (first, second)]
     assert taken == ["rescue", None]
+
+
+def test_logs_of_jobs_that_go_on_or_wait_for_sealing_are_named(queue, make_repository):
+    """The sweep spares them: queued, running, and ended with pieces that nobody has joined yet."""
+    sealed, unsealed = finished(queue, make_repository()), finished(queue, make_repository())
+    assert queue.ask(seal_log, sealed.id, sealed.lease_token, [], 0, 0)
+    queue.push(make_repository())
+    (running,) = queue.claim(queue.worker())
+    queued = queue.push(make_repository()).job_id
+    asked = [sealed.id, unsealed.id, running.id, queued, uuid.uuid4()]
+    assert queue.ask(unfinished, asked) == {unsealed.id, running.id, queued}

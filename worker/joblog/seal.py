@@ -127,13 +127,16 @@ def _write(
 ) -> Sealed:
     building = spool.building(identity)
     parts: list[dict[str, Any]] = []
-    for size, count, data in _collect(lines, building, store.largest_object or sys.maxsize):
-        key = identity.part_key(len(parts) + 1)
-        if data is None:
-            store.put_file(key, building)
-        else:
-            store.put(key, data)
-        parts.append({"key": key, "bytes": size, "lines": count})
+    try:
+        for size, count, data in _collect(lines, building, store.largest_object or sys.maxsize):
+            key = identity.part_key(len(parts) + 1)
+            if data is None:
+                store.put_file(key, building)
+            else:
+                store.put(key, data)
+            parts.append({"key": key, "bytes": size, "lines": count})
+    finally:  # a log that cannot be sealed yet must not take its room twice
+        building.unlink(missing_ok=True)
     if not parts:
         return Sealed([], 0, 0)
     parts[-1]["covers"] = {str(token): end for token, end in sorted(covers.items())}

@@ -143,7 +143,7 @@ class SpoolWriter:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler may log while its thread does
         self._descriptor: int | None = None
         self._closed = False
         self.lost = 0
@@ -154,19 +154,20 @@ class SpoolWriter:
         if len(line) > LONGEST_LINE:
             line = line[: LONGEST_LINE - len(_CUT)] + _CUT
         framed = b"\n%b\n" % line.replace(b"\n", b" ")
-        descriptor = self._descriptor if self._descriptor is not None else self._opened()
-        try:
-            whole = descriptor is not None and os.write(descriptor, framed) == len(framed)
-        except OSError:
-            whole = False
-        if not whole:
-            with self._lock:
+        with self._lock:  # close() waits: by the time of the write, the number would be another file's or socket's
+            descriptor = self._opened()
+            try:
+                whole = descriptor is not None and os.write(descriptor, framed) == len(framed)
+            except OSError:
+                whole = False
+            if not whole:
                 self.lost += 1
         return whole
 
     def is_empty(self) -> bool:
         """Nobody has written a line yet."""
-        return self._descriptor is not None and os.fstat(self._descriptor).st_size == 0
+        with self._lock:
+            return self._descriptor is not None and os.fstat(self._descriptor).st_size == 0
 
     @property
     def size(self) -> int:
@@ -183,11 +184,10 @@ class SpoolWriter:
                 self._descriptor = None
 
     def _opened(self) -> int | None:
-        with self._lock:
-            if self._descriptor is None and not self._closed:
-                with contextlib.suppress(OSError):
-                    self._descriptor = _open_shared(self._path)
-            return self._descriptor
+        if self._descriptor is None and not self._closed:
+            with contextlib.suppress(OSError):
+                self._descriptor = _open_shared(self._path)
+        return self._descriptor
 
 
 def parse_name(name: str) -> LogIdentity | None:

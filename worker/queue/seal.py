@@ -31,7 +31,8 @@ _SEAL = "select queue.seal_log(%s, %s, %s, %s, %s) as sealed"
 _TAKE_UNSEALED = "select * from queue.take_unsealed(%s, %s)"
 _RETAKE = "select * from queue.retake_log(%s)"
 _KEPT = """
-select id from public.indexing_jobs where id = any (%s) and status in ('queued', 'in_progress')"""
+select id from public.indexing_jobs
+where id = any (%s) and (status in ('queued', 'in_progress') or log_token is not null and log_sealed_at is null)"""
 _STATE = """
 select id, status, created_at, attempt, log_token, log_parts, log_sealed_at
 from public.indexing_jobs where id = %s"""
@@ -71,7 +72,7 @@ async def retake_log(connection: Connection, job_id: UUID) -> LogState | None:
 
 
 async def unfinished(connection: Connection, job_ids: Collection[UUID]) -> set[UUID]:
-    """Which of these jobs are queued or running: their logs are not to be touched."""
+    """Which of these jobs are queued or running, or have ended and wait for their log to be sealed: theirs stays."""
     rows = await (await connection.execute(_KEPT, (list(job_ids),))).fetchall()
     return {row["id"] for row in rows}
 

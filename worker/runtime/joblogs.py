@@ -26,6 +26,8 @@ FLUSH_AT = 3 / 4
 """Of WORKER_LOG_FLUSH_INTERVAL: at this age a line is uploaded, which leaves time for the upload itself."""
 
 STORE_THREADS = 8
+"""For uploads of running attempts, and as many again for what has ended: sealing large logs must not delay those."""
+
 SECONDS_BETWEEN_RETURNS = 5.0
 """How often the worker comes back to spools that could not be settled."""
 
@@ -43,6 +45,7 @@ class JobLogs:
         self._pool = pool
         self._spool = Spool(self.spool_root)
         self._store = open_store(settings)
+        self._uploads = ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="log upload")
         self._executor = ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="log store")
         self._health = StoreHealth()
         room = SpoolRoom(
@@ -51,7 +54,7 @@ class JobLogs:
             least_free_bytes=settings.worker_log_min_free_mb * 2**20,
         )
         self._flusher = Flusher(
-            self._store, self._spool, self._executor, self._health,
+            self._store, self._spool, self._uploads, self._health,
             age_seconds=settings.worker_log_flush_interval * FLUSH_AT, on_look=room.look,
         )  # fmt: skip
         self._settler = Settler(self._store, self._spool, pool, self._executor, self._health)
@@ -124,7 +127,8 @@ class JobLogs:
         await asyncio.gather(*self._settling, return_exceptions=True)
         for opened in self._open.values():
             opened.close()
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._uploads, self._executor):
+            threads.shutdown(wait=False, cancel_futures=True)
 
     async def seal_abandoned(self) -> int:
         """Seal logs of jobs that ended long ago without a worker of their own; answers how many."""
