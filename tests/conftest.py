@@ -23,6 +23,7 @@ pytest_plugins = [
     "tests.fixtures.proxy",
     "tests.fixtures.own_server",
     "tests.fixtures.pgbouncer",
+    "tests.fixtures.postgrest",
     "tests.fixtures.prometheus",
     "tests.fixtures.s3_servers",
     "tests.fixtures.supabase_storage",

@@ -24,6 +24,12 @@ class SettingsError(WorkerError):
     code = "settings"
 
 
+class PortUnavailable(WorkerError):
+    """Another process has the port, or this one may not have it."""
+
+    code = "port_unavailable"
+
+
 class DatabaseUnavailable(WorkerError):
     """Postgres does not answer. `is_outage`: it surely is away, and may come back by itself."""
 

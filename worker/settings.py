@@ -110,7 +110,10 @@ class Settings(BaseSettings):
     worker_failed_job_retention_days: float = Field(
         90, gt=0, le=3650, description="Failed jobs are deleted after this."
     )
-    worker_http_host: str = Field("127.0.0.1", description="Where health and metrics, and the receiver, listen.")
+    worker_http_host: str = Field(
+        "127.0.0.1",
+        description="Where health and metrics, and the receiver, listen; `::` is every address, of IPv4 too.",
+    )
     worker_metrics_port: int = Field(
         9091, ge=0, le=65535, description="Health and metrics of `worker run`; 0: any free port."
     )

@@ -8,9 +8,12 @@ import subprocess
 import sys
 import time
 import uuid
+from datetime import datetime, timedelta, tzinfo
 from typing import Any
 
 import pytest
+
+from tests.fixtures.proxy import Proxy
 
 
 @pytest.fixture
@@ -55,31 +58,81 @@ def test_top_shows_what_runs_and_where(worker, busy, db) -> None:
     assert worker("top").out == "Nothing runs.\n"
 
 
+class Terminal:
+    """A command in a terminal of its own."""
+
+    def __init__(self, *words: str, **environment: str) -> None:
+        self._control, terminal = pty.openpty()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "worker", *words],
+            env={**environment, "TERM": "xterm", "COLUMNS": "120", "LINES": "50"},
+            stdin=terminal, stdout=terminal, stderr=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+        os.close(terminal)
+
+    def shows(self, wanted: bytes, times: int = 1) -> None:
+        """Wait until it has shown this so often from now on."""
+        seen, deadline = b"", time.monotonic() + 60
+        while seen.count(wanted) < times:
+            assert time.monotonic() < deadline, re.sub(rb"\x1b\[[0-9;?]*[a-zA-Z]", b"", seen)[-3000:].decode()
+            seen += os.read(self._control, 65536)
+
+    def interrupt(self) -> int:
+        """Ctrl-C; its exit code."""
+        self.process.send_signal(signal.SIGINT)
+        while self.process.poll() is None:
+            try:
+                os.read(self._control, 65536)
+            except OSError:
+                break
+        return self.process.wait(20)
+
+    def close(self) -> None:
+        """End it, whatever it does."""
+        self.process.kill()
+        self.process.wait(10)
+        os.close(self._control)
+
+
 @pytest.mark.parametrize(("command", "wanted"), [("status", b"A second"), ("top", b"flask")])
 def test_in_a_terminal_it_refreshes_until_ctrl_c(settings, busy, command: str, wanted: bytes) -> None:
     """Several pictures, rates among them, and an end in order."""
-    control, terminal = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "worker", command, "--every", "0.5"],
-        env={**settings, "TERM": "xterm", "COLUMNS": "120", "LINES": "50"},
-        stdin=terminal, stdout=terminal, stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
-    os.close(terminal)
-    seen = b""
+    terminal = Terminal(command, "--every", "0.5", **settings)
     try:
-        deadline = time.monotonic() + 60
-        while seen.count(wanted) < 2:
-            assert time.monotonic() < deadline, re.sub(rb"\x1b\[[0-9;?]*[a-zA-Z]", b"", seen)[-3000:].decode()
-            seen += os.read(control, 65536)
-        process.send_signal(signal.SIGINT)
-        while process.poll() is None:
-            assert time.monotonic() < deadline
-            try:
-                os.read(control, 65536)
-            except OSError:
-                break
-        assert process.wait(20) == 0
+        terminal.shows(wanted, times=2)
+        assert terminal.interrupt() == 0
     finally:
-        process.kill()
-        process.wait(10)
-        os.close(control)
+        terminal.close()
+
+
+def test_it_outlives_an_outage_of_postgres(settings, busy, database_url: str) -> None:
+    """Whoever watches a restart sees it said, and the picture again afterwards, without starting anew."""
+    with Proxy(database_url) as proxy:
+        terminal = Terminal("status", "--every", "0.5", **{**settings, "DATABASE_URL": proxy.url})
+        try:
+            terminal.shows(b"A second")
+            proxy.refuse()
+            proxy.cut()
+            terminal.shows(b"Postgres does not answer", times=2)
+            proxy.accept()
+            terminal.shows(b"A second")
+            assert terminal.interrupt() == 0
+        finally:
+            terminal.close()
+
+
+def test_how_long_ago_a_worker_was_seen_is_told_by_the_databases_clock(worker, busy, db, monkeypatch) -> None:
+    """A laptop whose clock is wrong takes no living worker for a silent one."""
+    monkeypatch.setattr("worker.cli.looks.datetime", _Tomorrow)
+    shown = worker("status", "--once").out
+    assert "running" in shown
+    assert "silent" not in shown
+    assert "d ago" not in shown
+    db.execute("update workers set last_seen_at = now() - interval '5 minutes'")
+    assert re.search(r"silent .* 5 min ago", worker("status", "--once").out)
+
+
+class _Tomorrow(datetime):
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> datetime:
+        return datetime.now(tz) + timedelta(days=2)

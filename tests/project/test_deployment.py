@@ -55,8 +55,8 @@ def test_migrations_run_before_a_release(fly: dict[str, Any]) -> None:
 
 
 def test_servers_listen_where_fly_looks(fly: dict[str, Any], fly_settings: Settings) -> None:
-    """The proxy, the checks and the scraper reach the ports that the program opens."""
-    assert fly_settings.worker_http_host == "0.0.0.0"
+    """The proxy, the checks and the scraper reach the ports that the program opens; by IPv6 the other Machines do."""
+    assert fly_settings.worker_http_host == "::"
     assert fly["http_service"]["internal_port"] == fly_settings.worker_receiver_port
     assert of_group(fly["metrics"], "worker")["port"] == fly_settings.worker_metrics_port
     assert of_group(fly["metrics"], "receiver")["port"] == fly_settings.worker_receiver_port

@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import socket
 import time
 from collections.abc import Iterator
 from typing import Annotated
@@ -10,10 +9,10 @@ from typing import Annotated
 import typer
 import uvloop
 
-from worker import tracing
+from worker import ports, tracing
 from worker.cli.looks import print_json
 from worker.cli.state import Json, State, make_ready, open_state
-from worker.errors import DatabaseUnavailable, WorkerError
+from worker.errors import DatabaseUnavailable
 from worker.logging import get_logger
 from worker.settings import Settings
 
@@ -41,7 +40,7 @@ def run(
 
     given = {"worker_slots": slots, "worker_metrics_port": metrics_port}
     with open_state(process="worker", quiet=False, migrated=False, **given) as state:
-        _must_be_free(state.settings.worker_http_host, state.settings.worker_metrics_port, "--metrics-port")
+        _must_be_free(state.settings.worker_http_host, state.settings.worker_metrics_port, ports.FOR_METRICS)
         _wait_until_ready(state)
         with _traced(state.settings, "worker"):
             uvloop.run(run_worker(state.settings, state.database.url, until_idle=until_idle))
@@ -59,7 +58,7 @@ def receive(
     from worker.receiver.serve import serve
 
     with open_state(process="receiver", quiet=False, migrated=False, worker_receiver_port=port) as state:
-        _must_be_free(state.settings.worker_http_host, state.settings.worker_receiver_port, "--port")
+        _must_be_free(state.settings.worker_http_host, state.settings.worker_receiver_port, ports.FOR_RECEIVING)
         _must_be_able_to_receive(state)
         with _traced(state.settings, "receiver"):
             serve(state.settings, state.database.url)
@@ -106,15 +105,9 @@ def _traced(settings: Settings, process: str) -> Iterator[None]:
         tracing.end()
 
 
-def _must_be_free(host: str, port: int, option: str) -> None:
-    """Say in a sentence what else would end in a traceback: another process has the port."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the servers do
-        try:
-            probe.bind((host, port))
-        except OSError as failure:
-            hint = f"Give another one with {option}; 0 takes any that is free."
-            raise WorkerError(f"Port {port} of {host} cannot be used: {failure.strerror}.", hint=hint) from failure
+def _must_be_free(host: str, port: int, named: str) -> None:
+    """Say so before anything else is done; whoever takes it meanwhile is told by the server itself."""
+    ports.listen_on(host, port, named=named).close()
 
 
 def migrate(json: Json = False) -> None:

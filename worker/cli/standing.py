@@ -2,7 +2,6 @@
 
 import time
 from collections import Counter
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -161,11 +160,11 @@ def _print_workers(out: Console, known: list[dict[str, Any]], lease_seconds: flo
     table = looks.table("worker", "host", "pid", "state", "jobs", "seen", title="Workers", keep=("worker", "seen"))
     present = [row for row in known if row["state"] != "stopped"]
     for row in present:
-        silent = (datetime.now(UTC) - row["last_seen_at"]).total_seconds() > lease_seconds
+        silent = row["seconds_since_seen"] > lease_seconds
         state = "silent" if silent and row["state"] in ("running", "draining") else row["state"]
         table.add_row(
             looks.identifier(out, row["id"]), looks.text(row["hostname"]), str(row["pid"]), looks.status(state),
-            f"{row['running']} of {row['slots']}", looks.ago(row["last_seen_at"]),
+            f"{row['running']} of {row['slots']}", f"{looks.duration(row['seconds_since_seen'])} ago",
         )  # fmt: skip
     if present:
         looks.show(out, table)

@@ -46,6 +46,7 @@ from public.webhook_deliveries where job_id = %s order by id"""
 _USAGE = "select usage_type, tokens_used, metadata from public.token_usage where job_id = %s order by usage_type"
 _WORKERS = """
 select id, hostname, pid, version, state, slots, started_at, last_seen_at,
+       extract(epoch from clock_timestamp() - last_seen_at)::float8 as seconds_since_seen,
        (select count(*) from queue.running r where r.worker_id = w.id) as running
 from public.workers w
 where w.last_seen_at > clock_timestamp() - interval '10 minutes' order by w.started_at"""
@@ -101,7 +102,7 @@ async def usage_of(connection: Connection, job_id: UUID) -> list[dict[str, Any]]
 
 
 async def workers(connection: Connection) -> list[dict[str, Any]]:
-    """Workers seen in the last ten minutes."""
+    """Workers seen in the last ten minutes; how long ago by the database's clock."""
     return await (await connection.execute(_WORKERS)).fetchall()
 
 

@@ -13,6 +13,7 @@ import uvicorn
 
 from worker.credentials.master_keys import load_master_keys
 from worker.logging import get_logger
+from worker.ports import FOR_RECEIVING, listen_on
 from worker.receiver.app import make_app
 from worker.settings import Settings
 
@@ -25,7 +26,7 @@ _GRACE_SECONDS = 10
 def serve(settings: Settings, database_url: str, *, ready: Callable[[int], None] | None = None) -> None:
     """Answer webhooks until SIGTERM or SIGINT; returns after a graceful stop.
 
-    `ready` gets the port once it is bound. Raises MasterKeyError, SystemExit when the port is taken.
+    `ready` gets the port once it is bound. Raises MasterKeyError, PortUnavailable.
     """
     server = make_server(settings, database_url, ready=ready)
     _calm_collector()
@@ -84,7 +85,8 @@ class ReceiverServer(uvicorn.Server):
 
     async def startup(self, sockets: Any = None) -> None:
         """Bind, then tell the port."""
-        await super().startup(sockets)
+        config = self.config
+        await super().startup(sockets or [listen_on(config.host, config.port, named=FOR_RECEIVING)])
         if not self.started:
             return
         port = self.servers[0].sockets[0].getsockname()[1]

@@ -9,17 +9,20 @@ from typing import Any
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from worker import metrics
+from worker.ports import FOR_METRICS, listen_on
 
 Health = Callable[[], tuple[bool, dict[str, Any]]]
 
 
 class HealthServer:
-    """Answers /health, /health/live and /metrics until closed."""
+    """Answers /health, /health/live and /metrics until closed; raises PortUnavailable."""
 
     def __init__(self, host: str, port: int, health: Health) -> None:
-        self._server = ThreadingHTTPServer((host, port), _handler(health))
+        self._server = ThreadingHTTPServer((host, port), _handler(health), bind_and_activate=False)
+        self._server.socket.close()
+        self._server.socket = listen_on(host, port, named=FOR_METRICS)
         self._server.daemon_threads = True
-        self.port: int = self._server.server_address[1]
+        self.port: int = self._server.socket.getsockname()[1]
         threading.Thread(target=self._server.serve_forever, name="health", daemon=True).start()
 
     def close(self) -> None:
