@@ -60,12 +60,14 @@ def ask(url: str, body: bytes | None = None, headers: dict[str, str] | None = No
 
 
 def live(url: str) -> Iterator[str]:
-    """The process answers."""
+    """The process answers, and is a receiver."""
     reply = ask(f"{url}/health/live")
     if reply.status == 0:
         yield f"{url} gives {reply.body.decode()}. Is it deployed, and is the address right? `fly status`, `fly logs`."
     elif reply.status != 200:
         yield f"{url}/health/live answers {reply.status}, not 200{_where_to(reply)}. Something else listens there."
+    elif "renewal_age_seconds" in ask(f"{url}/health").facts:
+        yield f"{url} is a worker. Give the receiver's address, and this one with --worker."
 
 
 def healthy(url: str) -> Iterator[str]:
@@ -128,7 +130,7 @@ def working(url: str) -> Iterator[str]:
 
 
 def problems(checks: list[tuple[str, Callable[[], Iterator[str]]]]) -> list[str]:
-    """Every sentence of every check; a deployment that does not even answer is asked nothing more."""
+    """Every sentence of every check; what does not answer, or is no receiver, is asked nothing more."""
     found: list[str] = []
     for number, (_, check) in enumerate(checks):
         found += check()
@@ -171,6 +173,8 @@ def main() -> int:
 def _address(text: str) -> str:
     if not re.match(r"https?://[^/\s]+", text):
         raise argparse.ArgumentTypeError(f"{text!r} must begin with https:// (or http://)")
+    if "/webhooks/" in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is a webhook's: give what stands before /webhooks")
     return text.rstrip("/")
 
 

@@ -117,6 +117,20 @@ def test_maintenance_that_fails_or_rests(wrong, db) -> None:
     assert wrong()["maintenance"]["sentence"] == "Not done: prune (no room), rescue (late by 2 h)."
 
 
+def test_an_installation_without_schedules_is_not_late_with_them(wrong, db) -> None:
+    """Workers look whether a schedule is due and write nothing where none is; one that nobody fires is told."""
+    db.execute("update maintenance_tasks set next_run_at = now() - interval '9 days' where name = 'schedules'")
+    assert "maintenance" not in wrong()
+    db.execute(
+        """insert into job_schedules (name, job_type, cron, next_run_at, paused)
+           values ('resting', 'validate', '0 0 * * *', now() - interval '2 hours', true),
+                  ('due', 'validate', '0 0 * * *', now() + interval '1 hour', false)"""
+    )
+    assert "maintenance" not in wrong()
+    db.execute("update job_schedules set next_run_at = now() - interval '2 hours' where name = 'due'")
+    assert wrong()["maintenance"]["sentence"] == "Not done: schedules (late by 2 h)."
+
+
 def test_indexes_that_are_missing(wrong, db) -> None:
     """Somebody dropped one; the migrations say which there should be."""
     db.execute("drop index queue.waiting_due")

@@ -59,6 +59,9 @@ def test_a_working_deployment_is_healthy_and_a_broken_one_says_why(
     assert wrong.returncode == 1
     assert "wrong secret" in wrong.stderr
     assert "guessed" not in wrong.stderr
+    mistaken = smoke(f"http://127.0.0.1:{port}")
+    assert mistaken.returncode == 1
+    assert re.fullmatch("not healthy: .* is a worker. Give the receiver's address, .*\n", mistaken.stderr)
     receiver.signal(signal.SIGTERM)
     assert receiver.wait() == 0
     gone = smoke(receiver.url)
@@ -110,7 +113,9 @@ def test_another_program_at_the_address_is_not_taken_for_ours(stranger: str) -> 
     assert re.search("answers 301.*redirect", done.stderr)
 
 
-@pytest.mark.parametrize("arguments", [[], ["indexing-worker.fly.dev"], ["http://x", "--repository", "7"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["indexing-worker.fly.dev"], ["http://x", "--repository", "7"], ["http://x/webhooks/github/7"]]
+)
 def test_wrong_usage_is_told(arguments: list[str]) -> None:
     """Exit code 2 and a sentence."""
     assert smoke(*arguments).returncode == 2

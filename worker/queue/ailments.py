@@ -35,10 +35,13 @@ select (select count(*) from queue.running r left join public.indexing_jobs j on
         where j.status is distinct from 'in_progress' or j.lease_token is distinct from r.token)
      + (select count(*) from queue.waiting w left join public.indexing_jobs j on j.id = w.job_id
         where j.status is distinct from 'queued') as torn"""
+# Nobody writes the row of `schedules` while none is due: how late it is, the schedules say.
 _TASKS = """
-select name, last_error, extract(epoch from clock_timestamp() - next_run_at)::float8 as late
-from public.maintenance_tasks
-where last_error is not null or next_run_at < clock_timestamp() - greatest(every, interval '5 minutes')
+select name, last_error, extract(epoch from clock_timestamp() - due)::float8 as late
+from (select name, last_error, every, case when name <> 'schedules' then next_run_at
+          else (select min(s.next_run_at) from public.job_schedules s where not s.paused) end as due
+      from public.maintenance_tasks) tasks
+where last_error is not null or due < clock_timestamp() - greatest(every, interval '5 minutes')
 order by name"""
 _IN_PROGRESS = """
 select log_token from public.indexing_jobs where id = %s and status = 'in_progress'"""
