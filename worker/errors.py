@@ -105,6 +105,12 @@ class LogStoreError(WorkerError):
         self.retryable = retryable
 
 
+class ObjectTooLarge(LogStoreError):
+    """The log store takes no object of this size; with smaller ones it is well."""
+
+    code = "log_object_too_large"
+
+
 class SpoolError(LogStoreError):
     """The disk of the spool failed, not the store; nothing is lost that was on it."""
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.joblog.faults import FaultyStore
-from worker.errors import LogStoreError
+from worker.errors import LogStoreError, ObjectTooLarge
 from worker.joblog.cuts import Cuts
 from worker.joblog.flush import Flusher
 from worker.joblog.health import StoreHealth
@@ -149,6 +149,32 @@ def test_what_needs_a_person_is_tried_slowly(bench: Bench, attempt: Attempt) -> 
     bench.store.fail_with = LogStoreError("403", retryable=False)
     bench.live(15 + 95)
     assert len(bench.store.tries) == 4
+
+
+def test_an_object_the_store_will_not_take_keeps_no_other_log_waiting(bench: Bench, attempt: Attempt) -> None:
+    """413 says nothing of other logs: theirs are there before they are old, that one is tried again slowly."""
+    large, other = attempt(1), LogIdentity(attempt(1).job_id, attempt(1).created_at, 99)
+
+    def refuse() -> None:
+        if f"{large.token:020d}" in bench.store.tries[-1]:
+            raise ObjectTooLarge("413", retryable=False)
+
+    bench.store.on_put = refuse
+    for identity in (large, other):
+        bench.flusher.watch(identity)
+    count = 0
+
+    def log() -> None:
+        nonlocal count
+        for identity in (large, other):
+            bench.write(identity, range(count, count + 1))
+        count += 1
+
+    for _ in range(10):
+        bench.live(15, log)
+        stored = [number for number in bench.stored(other) if number is not None]
+        assert count - len(stored) <= 2 * 16
+    assert 4 <= len([key for key in bench.store.tries if f"{large.token:020d}" in key]) <= 6
 
 
 def test_a_retry_sends_the_same_bytes_to_the_same_key(bench: Bench, attempt: Attempt) -> None:

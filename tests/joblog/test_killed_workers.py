@@ -163,6 +163,34 @@ def test_promise_7_a_lost_machine_costs_what_was_not_flushed_and_may_come_back(
     stop_all(back)
 
 
+def test_promise_2_the_log_is_the_lease_holders_and_complete_after_a_zombie_wakes(
+    start_worker: Callable[..., WorkerProcess], load: Load, tmp_path: Path, stop_all: Callable[..., None]
+) -> None:
+    """A worker sleeps through its lease while its child logs on; another seals. Awake, it adds lines and takes none."""
+    for state in ("state", "other"):
+        (tmp_path / state).mkdir()
+    (tmp_path / "other" / "logs").symlink_to(tmp_path / "state" / "logs")
+    zombie = start_worker(**QUICK)
+    marker = tmp_path / "marker"
+    job = begun(load, marker, 50)
+    live = tmp_path / "state" / "logs" / "worker-logs" / "live"
+    eventually(lambda: list(live.glob("*/*/*")), seconds=60, what="a flush")
+    zombie.signal(signal.SIGSTOP)
+    other = start_worker(state="other", **QUICK)
+    sealed = eventually(lambda: entries_of(load, tmp_path / "state", job), seconds=90, what="the lease holder's log")
+    assert sealed[-1] | {"at": "", "event": "complete", "attempt": 2} == sealed[-1] | {"at": ""}
+    zombie.signal(signal.SIGCONT)
+    eventually(lambda: zombie.said("worker fences itself"), seconds=60, what="self-fencing")
+    spool = tmp_path / "state" / "spool"
+    eventually(lambda: not list(spool.glob("*.ndjson")), seconds=90, what="an empty spool of the zombie's")
+    entries = eventually(lambda: entries_of(load, tmp_path / "state", job), seconds=60, what="the log with all lines")
+    assert [entry for entry in entries if entry in sealed] == sealed
+    numbers = numbers_of(entries)
+    assert sorted(numbers) == list(range(len(numbers)))
+    assert len(numbers) >= int(marker.read_bytes())
+    stop_all(zombie, other)
+
+
 def test_promise_7_a_store_that_is_away_stops_no_job_and_loses_nothing(
     start_worker: Callable[..., WorkerProcess], load: Load, tmp_path: Path, stop_all: Callable[..., None]
 ) -> None:

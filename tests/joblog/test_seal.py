@@ -13,7 +13,7 @@ import pytest
 
 from tests.joblog.faults import FaultyStore
 from tests.joblog.rows import Row, leftovers
-from worker.errors import LogStoreError
+from worker.errors import LogStoreError, ObjectTooLarge
 from worker.joblog import seal as seal_module
 from worker.joblog.clean import clean_lines
 from worker.joblog.identity import LogIdentity
@@ -197,6 +197,30 @@ def test_a_store_that_limits_objects_gets_several(
     spool.note_keys(attempt(1), [part["key"] for part in sealed.parts])
     assert seal(store, spool, attempt(1), previous=sealed.parts, commit=row.commit(10)) is not None
     assert numbers_in(store, sealed.parts) == list(range(1000))
+
+
+def test_a_limit_that_only_a_refusal_tells_is_kept(
+    spool: Spool, attempt: Attempt, row: Row, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A project's own limit, or a proxy's, answers 413: the log goes in smaller objects, nobody has to do anything."""
+    monkeypatch.setattr(seal_module, "LEAST_OBJECT_BYTES", 10_000)
+    store, refused = FaultyStore(tmp_path / "store"), ObjectTooLarge("413", retryable=False)
+
+    def refuse_large() -> None:
+        if len(store.sent[-1][1]) > 300_000:
+            raise refused
+
+    store.on_put = refuse_large
+    write_lines(spool, attempt(1), range(1000), pad=1000)
+    sealed = seal(store, spool, attempt(1), previous=[], commit=row.commit(10))
+    assert sealed is not None
+    assert len(sealed.parts) == 5
+    assert numbers_in(store, sealed.parts) == list(range(1000))
+    monkeypatch.setattr(seal_module, "LEAST_OBJECT_BYTES", 600_000)
+    row.write(20, [], sealed=False)
+    write_lines(spool, attempt(2), range(1000), pad=1000)
+    with pytest.raises(ObjectTooLarge):
+        seal(store, spool, attempt(2), previous=[], commit=row.commit(20))
 
 
 def test_a_gap_between_segments_is_shown(store: LocalStore, spool: Spool, attempt: Attempt, row: Row) -> None:

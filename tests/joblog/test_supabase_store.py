@@ -7,7 +7,7 @@ import pytest
 
 from tests.fixtures.log_stores import pages_of, supabase_store
 from tests.fixtures.supabase_storage import ANON_KEY, FakeSupabase
-from worker.errors import LogStoreError, NotFound
+from worker.errors import LogStoreError, NotFound, ObjectTooLarge
 from worker.joblog.store import LogStore
 
 
@@ -87,7 +87,9 @@ def test_over_quota_says_so_and_loses_nothing(store: LogStore, supabase: FakeSup
 def test_an_object_over_the_limit_says_so(store: LogStore, supabase: FakeSupabase) -> None:
     """The project's upload limit, 50 MB on the free plan."""
     supabase.largest = 1000
-    assert "size limit" in (refusal(lambda: store.put("k", bytes(1001))).hint or "")
+    refused = refusal(lambda: store.put("k", bytes(1001)))
+    assert isinstance(refused, ObjectTooLarge)
+    assert "size limit" in (refused.hint or "")
 
 
 def test_the_anon_key_may_not_upload(supabase: FakeSupabase) -> None:

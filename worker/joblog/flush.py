@@ -11,9 +11,9 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 
 from worker import metrics
-from worker.errors import LogStoreError, SpoolError
+from worker.errors import LogStoreError, ObjectTooLarge, SpoolError
 from worker.joblog.cuts import SEGMENT_BYTES, Cuts
-from worker.joblog.health import StoreHealth
+from worker.joblog.health import LONGEST_PAUSE, StoreHealth
 from worker.joblog.identity import LogIdentity, Segment
 from worker.joblog.room import DROPPED, dropped_by
 from worker.joblog.ship import local_failures
@@ -150,6 +150,8 @@ class Flusher:
         except SpoolError as failure:  # not the store's fault, and not every log's
             watched.not_before = self._clock() + self.age_seconds
             get_logger().warning("a log is not flushed", job=str(watched.identity.job_id), reason=str(failure))
+        except ObjectTooLarge:
+            watched.not_before = self._clock() + LONGEST_PAUSE  # of no use soon; sealing goes by smaller objects
         except LogStoreError:
             pass  # said by its health, which also knows when to try again
         except Exception:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from tenacity import RetryCallState, Retrying, wait_exponential, wait_random
 
 from worker import metrics
-from worker.errors import LogStoreError, SpoolError
+from worker.errors import LogStoreError, ObjectTooLarge, SpoolError
 from worker.logging import get_logger
 
 FIRST_PAUSE = 0.5
@@ -56,6 +56,11 @@ class StoreHealth:
             yield True
         except SpoolError:
             self._untried()
+            raise
+        except ObjectTooLarge as failure:  # it answered: no other log needs to wait for this one
+            self._worked()
+            metrics.log_upload_failed()
+            get_logger().error("the log store refuses one log", reason=str(failure), hint=failure.hint)
             raise
         except LogStoreError as failure:
             self._failed(failure)

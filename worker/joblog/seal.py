@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from worker.errors import NotFound
+from worker.errors import NotFound, ObjectTooLarge
 from worker.joblog.clean import marker
 from worker.joblog.identity import LogIdentity, Segment
 from worker.joblog.ship import Step, local_failures, no_step
@@ -30,6 +30,8 @@ from worker.joblog.spool import Spool
 from worker.joblog.store import LogStore
 
 IN_MEMORY_BYTES = 4 * 1024 * 1024
+LEAST_OBJECT_BYTES = 512 * 1024
+"""A store that refuses even this as too large is not tried with less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ def seal(
         _something_to_come_back_to(spool, identity, claims)
         with local_failures("sealing a log"):
             earlier = _claim_earlier(spool, identity, claims)
-            sealed = _prepare(store, spool, identity, previous, earlier, step)
+            sealed = _prepare_to_fit(store, spool, identity, previous, earlier, step)
         if not commit(sealed):
             _withdraw(store, spool, identity, sealed)
             return None
@@ -86,8 +88,28 @@ def _claim_earlier(spool: Spool, identity: LogIdentity, claims: contextlib.ExitS
     return [one for one in earlier if claims.enter_context(spool.claim(one))]
 
 
-def _prepare(
+def _prepare_to_fit(
     store: LogStore, spool: Spool, identity: LogIdentity, previous: Parts, earlier: list[LogIdentity], step: Step
+) -> Sealed:
+    """In objects as large as the store says, or half as large, and so on, where it, or a proxy, says so too late."""
+    most = store.largest_object or sys.maxsize
+    while True:
+        try:
+            return _prepare(store, spool, identity, previous, earlier, step, most)
+        except _Refused as refused:
+            most = refused.size // 2
+            if most < LEAST_OBJECT_BYTES:
+                raise refused.failure from None
+
+
+def _prepare(
+    store: LogStore,
+    spool: Spool,
+    identity: LogIdentity,
+    previous: Parts,
+    earlier: list[LogIdentity],
+    step: Step,
+    most: int,
 ) -> Sealed:
     covered = covered_by(previous)
     spooled = _spooled(spool, [*earlier, identity], covered)
@@ -95,7 +117,7 @@ def _prepare(
     segments = _segments(store, identity, previous, spooled)
     found = pieces(segments, spooled, covered)
     covers = covered | {piece.token: piece.end for piece in found}
-    sealed = _write(store, spool, identity, _all_lines(store, previous, found), covers)
+    sealed = _write(store, spool, identity, _all_lines(store, previous, found), covers, most)
     step("written")
     outdated = [segment.key for segment in segments] + [part["key"] for part in previous]
     if outdated:
@@ -123,17 +145,17 @@ def _segments(store: LogStore, identity: LogIdentity, previous: Parts, spooled: 
 
 
 def _write(
-    store: LogStore, spool: Spool, identity: LogIdentity, lines: Iterator[bytes], covers: Mapping[int, int]
+    store: LogStore, spool: Spool, identity: LogIdentity, lines: Iterator[bytes], covers: Mapping[int, int], most: int
 ) -> Sealed:
     building = spool.building(identity)
     parts: list[dict[str, Any]] = []
     try:
-        for size, count, data in _collect(lines, building, store.largest_object or sys.maxsize):
+        for size, count, data in _collect(lines, building, most):
             key = identity.part_key(len(parts) + 1)
-            if data is None:
-                store.put_file(key, building)
-            else:
-                store.put(key, data)
+            try:
+                _put(store, key, building if data is None else data)
+            except ObjectTooLarge as failure:
+                raise _Refused(size, failure) from failure
             parts.append({"key": key, "bytes": size, "lines": count})
     finally:  # a log that cannot be sealed yet must not take its room twice
         building.unlink(missing_ok=True)
@@ -141,6 +163,22 @@ def _write(
         return Sealed([], 0, 0)
     parts[-1]["covers"] = {str(token): end for token, end in sorted(covers.items())}
     return Sealed(parts, sum(part["bytes"] for part in parts), sum(part["lines"] for part in parts))
+
+
+def _put(store: LogStore, key: str, content: bytes | Path) -> None:
+    if isinstance(content, Path):
+        store.put_file(key, content)
+    else:
+        store.put(key, content)
+
+
+class _Refused(Exception):
+    """The store takes no object of so many bytes."""
+
+    def __init__(self, size: int, failure: ObjectTooLarge) -> None:
+        super().__init__(str(failure))
+        self.size = size
+        self.failure = failure
 
 
 def _all_lines(store: LogStore, previous: Parts, found: Iterable[Piece]) -> Iterator[bytes]:

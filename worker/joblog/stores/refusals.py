@@ -1,6 +1,6 @@
 """What a store's answer means for its caller: later again, or what a person has to change first."""
 
-from worker.errors import LogStoreError
+from worker.errors import LogStoreError, ObjectTooLarge
 
 # 408 timeout, 409 a conflict with another request, 425 too early, 429 too many: they pass.
 _PASSING = {408, 409, 425, 429}
@@ -35,7 +35,8 @@ def refused(
     later = passing or status in _PASSING or (status >= 500 and status not in _LASTING_5XX)
     advice = None if later else _WHAT_TO_DO.get(status, "Check {address}, {keys} and WORKER_LOG_BUCKET.")
     hint = hint or (advice and advice.format(keys=keys, address=address, permission=permission))
-    return LogStoreError(f"The log store failed at {doing}: {status} {reason.rstrip('.')}.", retryable=later, hint=hint)
+    kind = ObjectTooLarge if status == 413 else LogStoreError
+    return kind(f"The log store failed at {doing}: {status} {reason.rstrip('.')}.", retryable=later, hint=hint)
 
 
 def unreachable(doing: str, reason: str, *, address: str) -> LogStoreError:
