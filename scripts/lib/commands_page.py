@@ -59,8 +59,9 @@ def commands(group: Any, words: tuple[str, ...] = ("worker",)) -> Iterator[tuple
 
 
 def usage_of(name: str, command: Any) -> str:
-    """A command with its arguments."""
-    return " ".join([name, *(p.metavar or p.name.upper() for p in command.params if p.param_type_name == "argument")])
+    """A command with its arguments; those in brackets may be left out."""
+    arguments = [p for p in command.params if p.param_type_name == "argument"]
+    return " ".join([name, *(p.metavar if p.required else f"[{p.metavar}]" for p in arguments)])
 
 
 def example_of(command: Any) -> str:
@@ -80,7 +81,7 @@ def _panels() -> dict[str, list[tuple[str, Any]]]:
 
 def _entry(name: str, command: Any) -> str:
     said = command.help.partition("Example:")[0].strip()
-    arguments = "".join(_row(p.metavar.strip("[]"), p.help) for p in command.params if p.param_type_name == "argument")
+    arguments = "".join(_row(p.metavar, p.help) for p in command.params if p.param_type_name == "argument")
     types = typing.get_type_hints(command.callback)
     options = "".join(
         _row(_typed(p, types[p.name]), _meaning(p))

@@ -56,6 +56,28 @@ def test_unusual_repositories(worker: Worker, git_repository: Callable[..., Any]
     assert worker("index", str(made.path), "--json").json["commit"] == first
 
 
+def test_a_branch_that_is_not_there_is_not_tracked(worker: Worker, git_repository: Callable[..., Any]) -> None:
+    """A slip of the hand leaves nothing that pushes and comparisons would go on looking for."""
+    made = git_repository("project", files=SOURCE)
+    for _ in range(2):  # as the main branch of a new repository, then beside the main branch
+        ended = worker("index", str(made.path), "--branch", "mian")
+        assert ended.code == 1
+        assert "has no branch mian" in ended.err
+        shown = worker("repo", "show", "project", "--json").json
+        assert (shown["branch"], shown["branches"] or []) == (None, [])
+    assert worker("index", str(made.path), "--json").json["status"] == "completed"
+
+
+@pytest.mark.parametrize("words", [("index",), ("repo", "add")])
+@pytest.mark.parametrize("branch", ["no such", "", "a..b", "-x"])
+def test_no_branch_has_such_a_name(worker: Worker, words: tuple[str, ...], branch: str) -> None:
+    """Wrong usage, said before anything is registered."""
+    ended = worker(*words, ".", f"--branch={branch}")
+    assert (ended.code, ended.out) == (2, "")
+    assert "is not a name a branch can have" in " ".join(ended.err.replace("│", " ").split())
+    assert worker("repo", "list", "--json").json == []
+
+
 def test_a_running_worker_is_used(
     worker: Worker, git_repository: Callable[..., Any], start_worker: Callable[..., WorkerProcess]
 ) -> None:

@@ -41,7 +41,8 @@ def test_version(worker: Worker) -> None:
 
 
 WRONG = [
-    ("nonsense",), ("repo", "nonsense"), ("job",), ("jobs", "--status", "late"), ("jobs", "--limit", "0"),
+    ("nonsense",), ("cancel",), ("symbols",), ("repo", "nonsense"), ("job",), ("jobs", "--status", "late"),
+    ("jobs", "--limit", "0"),
     ("jobs", "--nonsense"), ("receive", "--port", "70000"), ("run", "--slots", "0"),
 ]  # fmt: skip
 
@@ -50,6 +51,7 @@ def test_wrong_usage_exits_2(worker: Worker) -> None:
     """Scripts can tell a typing error from a failure; what is wrong is said on stderr."""
     for words in WRONG:
         ended = worker(*words)
+        assert "[[" not in ended.err
         assert (ended.code, ended.out) == (2, "")
         assert "Try 'worker" in ended.err
 

@@ -132,6 +132,13 @@ def test_anything_but_public_https_is_refused(text: str) -> None:
         parse_repository_url(text)
 
 
+@pytest.mark.parametrize("allow_local", [True, False])
+def test_an_address_of_ssh_is_called_that(allow_local: bool) -> None:
+    """What a git server's page offers to copy is no folder that could be missing."""
+    with pytest.raises(UnsafeUrl, match="address of ssh; repositories are read over https"):
+        parse_repository_url("git@github.com:pallets/flask.git", allow_local=allow_local)
+
+
 @pytest.mark.parametrize("text", PRIVATE)
 def test_private_hosts_are_refused_unless_allowed(text: str) -> None:
     """Loopback, private, link-local, metadata, ULA, mapped and translated addresses need the setting."""

@@ -35,6 +35,12 @@ set settings = settings || jsonb_build_object(
         'branches', coalesce(settings -> 'branches', '[]'::jsonb) || to_jsonb(%(branch)s::text)),
     updated_at = now()
 where id = %(id)s and not coalesce(settings -> 'branches', '[]'::jsonb) ? %(branch)s"""
+_FORGET_BRANCH = """
+update public.repositories
+set settings = case when settings ->> 'branch' = %(branch)s then settings - 'branch' else settings end
+        || jsonb_build_object('branches', coalesce(settings -> 'branches', '[]'::jsonb) - %(branch)s::text),
+    updated_at = now()
+where id = %(id)s"""
 _FIND = """
 select id from public.repositories
 where (%(user)s::uuid is null or user_id = %(user)s)
@@ -111,6 +117,11 @@ def track(connection: Connection, repository_id: UUID, branch: str) -> bool:
     if tracks(branch, main=[row["branch"] or row["default_branch"]], patterns=patterns_of(row["branches"])):
         return False
     return connection.execute(_TRACK, {"id": repository_id, "branch": branch}).rowcount == 1
+
+
+def forget_branch(connection: Connection, repository_id: UUID, branch: str) -> None:
+    """Take back what `choose_main` or `track` did: there is no such branch."""
+    connection.execute(_FORGET_BRANCH, {"id": repository_id, "branch": branch})
 
 
 def find(connection: Connection, text: str, user_id: UUID | None) -> UUID:

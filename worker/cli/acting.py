@@ -48,7 +48,7 @@ def _span(text: str) -> timedelta:
 
 
 JobId = Annotated[
-    str | None, typer.Argument(metavar="[JOB]", help="The job's id, or the beginning or end of it.", show_default=False)
+    str | None, typer.Argument(metavar="JOB", help="The job's id, or the beginning or end of it.", show_default=False)
 ]
 All = Annotated[bool, typer.Option("--all", help="All jobs that fit the options below, oldest first.")]
 JobType = Annotated[str | None, typer.Option("--type", help="With --all: only jobs of this type.")]
@@ -147,7 +147,8 @@ def _retry(job_id: str, *, as_json: bool) -> None:
         if runs_as is None:
             current = looks.text(row["status"]).replace("_", " ")
             sentence = f"Only failed and cancelled jobs are retried, and queued ones that wait; this one is {current}."
-            raise typer.Exit(1) if as_json else WorkerError(sentence)
+            hint = "`worker index PATH_OR_URL --rebuild` does an index job's work anew."
+            raise typer.Exit(1) if as_json else WorkerError(sentence, hint=hint)
         if not as_json:
             state.out.print(
                 _retried(is_hurried, f"Job {target} is queued to do its work." if target != found else None)

@@ -27,7 +27,7 @@ def add_commands(app: typer.Typer) -> None:
 def demo(
     places: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[PATH_OR_URL]", help="What to index; default: the repository we are in."),
+        typer.Argument(metavar="PATH_OR_URL", help="What to index; default: the repository we are in."),
     ] = None,
     json: Json = False,
 ) -> None:

@@ -21,7 +21,7 @@ def add_commands(app: typer.Typer) -> None:
 
 def drain(
     workers: Annotated[
-        list[str] | None, typer.Argument(metavar="[WORKER]", help="Worker: its id or a piece, its host, or host:pid.")
+        list[str] | None, typer.Argument(metavar="WORKER", help="Worker: its id or a piece, its host, or host:pid.")
     ] = None,
     everyone: Annotated[bool, typer.Option("--all", help="All workers.")] = False,
     wait: Annotated[float, typer.Option(help="Seconds to wait until they have ended; 0: do not.", min=0)] = 0,

@@ -44,7 +44,7 @@ def add_commands(app: typer.Typer) -> None:
 
 def rotate(
     repository: Annotated[
-        str | None, typer.Argument(metavar="[REPOSITORY]", help="Name, URL, path, or id.", show_default=False)
+        str | None, typer.Argument(metavar="REPOSITORY", help="Name, URL, path, or id.", show_default=False)
     ] = None,
     now: Annotated[bool, typer.Option("--now", help="After a leak: the old secret ends at once.")] = False,
     key: Annotated[

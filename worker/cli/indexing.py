@@ -11,8 +11,9 @@ from worker.cli import looks
 from worker.cli.follow import follow_job
 from worker.cli.looks import print_json
 from worker.cli.own import own_worker
-from worker.cli.repositories import parse_url, register
+from worker.cli.repositories import check_branches, parse_url, register
 from worker.cli.state import Json, State, open_state
+from worker.errors import BranchNotFound
 from worker.job import FULL_INDEX, Status
 from worker.queue.enqueue import NewJob, enqueue, index_coalesce_key
 from worker.queue.look import has_live_worker
@@ -36,15 +37,18 @@ def index(
 
     Example: worker index .
     """
+    check_branches([branch] if branch is not None else ())
     with open_state(quiet=json) as state:
         repository_id, created = register(state, parse_url(state, place), name=None)
-        if branch:
-            _track(state, repository_id, branch, is_main=created, quiet=json)
+        is_new = branch is not None and _track(state, repository_id, branch, is_main=created, quiet=json)
         job_id = enqueue_index(state, repository_id, rebuild=rebuild, branch=branch)
         if detach:
             _print_enqueued(state, repository_id, job_id, as_json=json)
             return
         row = _wait(state, job_id, quiet=json)
+        if branch is not None and is_new and row["error_class"] == BranchNotFound.code:
+            with state.connection() as connection:
+                repositories.forget_branch(connection, repository_id, branch)
         if json:
             facts = {name: row[name] for name in ("status", "error_class", "error_message")}
             print_json({"repository_id": repository_id, "job_id": row["id"], **facts, **(row["result"] or {})})
@@ -54,14 +58,17 @@ def index(
             raise typer.Exit(1)
 
 
-def _track(state: State, repository_id: UUID, branch: str, *, is_main: bool, quiet: bool) -> None:
-    """A new repository's main branch; one more of a known repository."""
+def _track(state: State, repository_id: UUID, branch: str, *, is_main: bool, quiet: bool) -> bool:
+    """A new repository's main branch; one more of a known repository. Answers whether it was not tracked before."""
     with state.connection() as connection:
         if is_main:
             repositories.choose_main(connection, repository_id, branch)
-        elif repositories.track(connection, repository_id, branch) and not quiet:
+            return True
+        is_new = repositories.track(connection, repository_id, branch)
+        if is_new and not quiet:
             remark = f"{branch} is tracked beside the main branch; `worker repo add URL --branch` chooses that."
             state.aside.print(looks.text(remark), style="dim")
+        return is_new
 
 
 def enqueue_index(state: State, repository_id: UUID, *, rebuild: bool = False, branch: str | None = None) -> UUID:

@@ -13,6 +13,7 @@ from worker.cli.github_hooks import EVENTS, hooks_of
 from worker.cli.looks import print_json
 from worker.cli.state import Json, State, open_state
 from worker.errors import NotFound, SettingsError, UnsafeUrl, WorkerError
+from worker.git.branches import is_branch_name
 from worker.git.url import RepositoryUrl, parse_repository_url
 
 Which = Annotated[str, typer.Argument(metavar="REPOSITORY", help="Name, URL, path, or id (its beginning or end).")]
@@ -43,6 +44,13 @@ def parse_url(state: State, text: str) -> RepositoryUrl:
         allow_local=state.settings.allows_local_repositories,
         allow_private_hosts=state.settings.worker_allow_private_hosts,
     )
+
+
+def check_branches(branches: Sequence[str]) -> None:
+    """Wrong usage, where git has no branch of such a name, whatever its wildcards stand for."""
+    for branch in branches:
+        if not is_branch_name(branch.replace("*", "x").replace("?", "x")):
+            raise typer.BadParameter(f"{branch!r} is not a name a branch can have", param_hint="--branch")
 
 
 def find_repository(state: State, text: str) -> UUID:
@@ -95,6 +103,7 @@ def add(
     from worker.credentials.master_keys import load_master_keys
     from worker.receiver.provision import check_master_keys, make_secret, provision_secret
 
+    check_branches(branch or ())
     with open_state(quiet=json) as state, state.connection() as connection:
         parsed, keys = parse_url(state, url), load_master_keys(state.settings)
         check_master_keys(connection, keys)

@@ -41,7 +41,7 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def symbols(
-    query: Annotated[str | None, typer.Argument(metavar="[QUERY]", help="How the name begins.")] = None,
+    query: Annotated[str | None, typer.Argument(metavar="QUERY", help="How the name begins.")] = None,
     repo: Repo = None,
     kind: Annotated[str | None, typer.Option(help="Only of this kind, such as function or class.")] = None,
     exact: Annotated[bool, typer.Option("--exact", help="The whole name, or the whole qualified name.")] = False,

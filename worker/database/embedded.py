@@ -66,7 +66,8 @@ class EmbeddedPostgres:
                 return self._join_or_launch()
         except OSError as failure:
             raise EmbeddedPostgresError(
-                f"The embedded Postgres in {self._folder} cannot be used: {failure}."
+                f"The embedded Postgres in {self._folder} cannot be used: {failure}.",
+                hint="Set WORKER_STATE_DIR to a folder you may write, or DATABASE_URL to a Postgres of your own.",
             ) from failure
 
     def release(self) -> None:

@@ -18,6 +18,7 @@ _GITHUB = ("github.com", "www.github.com")
 _TOKEN = re.compile(r"[\x21-\x7e]{8,4096}")
 _UNPRINTABLE = re.compile(r"[^\x21-\x7e]")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(?!:)//(.*)", re.DOTALL)
+_SCP_LIKE = re.compile(r"[\w.-]+@[\w.-]+:(?!//)")
 _PATH = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})+")
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
 _NEVER_ESCAPED = frozenset("./\\%") | frozenset(map(chr, range(0x20))) | {"\x7f"}
@@ -66,6 +67,8 @@ def parse_repository_url(text: str, *, allow_local: bool = False, allow_private_
         raise UnsafeUrl("The URL begins with a dash, like an option.")
     parts = _SCHEME.fullmatch(text)
     scheme = parts[1].lower() if parts else None
+    if parts is None and _SCP_LIKE.match(text):
+        raise UnsafeUrl("That is an address of ssh; repositories are read over https only.")
     if parts is None or scheme == "file":
         return _local(text, is_url=parts is not None, allowed=allow_local)
     if scheme not in _DEFAULT_PORTS:
