@@ -5,7 +5,7 @@ Every question is limited to QUERY_SECONDS (SearchTooSlow) and raises psycopg.er
 sentence for a person, where an argument makes no sense.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, LiteralString
 from uuid import UUID, uuid4
@@ -53,6 +53,7 @@ _IMPACT = "select * from public.impact(%s, %s, %s, %s, max_depth => %s, branch =
 _OUTLINE = "select * from public.outline(%s, %s, %s, %s, branch => %s, after => %s)"
 _DOCUMENTS = """
 select * from public.list_documents(%s, %s, %s, path_glob => %s, language => %s, branch => %s, after => %s)"""
+_NOTE = "select current_setting('idx.search_note', true) as note"
 _BRANCHES = """
 select distinct b.name
 from public.repository_branches b join public.repositories r on r.id = b.repository_id
@@ -89,10 +90,15 @@ def search_code(
     case_sensitive: bool = False,
     context: int = 0,
     per_file: int = 10,
+    on_partial: Callable[[str], None] | None = None,
 ) -> Rows:
-    """Lines that contain the query or match it as a regular expression, with `context` lines around each."""
+    """Lines that contain the query or match it as a regular expression, with `context` lines around each.
+
+    `on_partial` hears a sentence where the answer is not the whole: what is common, or cannot be looked up, is read
+    from the files until the page is full or half of the time is gone. SearchTooSlow where nothing was found by then.
+    """
     modes = (regex, case_sensitive, context, per_file)
-    return _ask(connection, _CODE, query, *_first(scope, page), *modes, *_last(scope, page))
+    return _ask(connection, _CODE, query, *_first(scope, page), *modes, *_last(scope, page), on_partial=on_partial)
 
 
 def search_symbols(
@@ -161,14 +167,21 @@ def _last(scope: Scope, page: Page) -> tuple[str | None, ...]:
     return scope.path, scope.language, scope.branch, page.after
 
 
-def _ask(connection: Connection, query: LiteralString, *values: object) -> Rows:
+def _ask(
+    connection: Connection, query: LiteralString, *values: object, on_partial: Callable[[str], None] | None = None
+) -> Rows:
     try:
         with connection.transaction():
             # The functions' own limit cannot stop the statement that calls them.
             connection.execute("select set_config('statement_timeout', %s, true)", (f"{QUERY_SECONDS}s",))
             rows = connection.execute(query, values).fetchall()
-    except psycopg.errors.QueryCanceled:
-        raise SearchTooSlow(f"The search did not end within {QUERY_SECONDS} seconds.") from None
+            note = connection.execute(_NOTE).fetchone() if on_partial else None
+    except psycopg.errors.QueryCanceled as canceled:
+        # The function gives up by itself with a detail; Postgres' own time limit has none.
+        said = canceled.diag.message_detail
+        raise SearchTooSlow(said or f"The search did not end within {QUERY_SECONDS} seconds.") from None
+    if on_partial and note and note["note"]:
+        on_partial(note["note"])
     return [_shown(row) for row in rows]
 
 

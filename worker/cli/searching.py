@@ -50,12 +50,15 @@ def search(
     """
     with open_state(quiet=json) as state, state.connection() as connection:
         scope = searched(state, repo, branch, path=path, language=language)
+        notes: list[str] = []
         modes = {"regex": regex, "case_sensitive": case, "context": context, "per_file": per_file}
-        rows = search_code(connection, text, scope, Page(limit, after), **modes)
+        rows = search_code(connection, text, scope, Page(limit, after), **modes, on_partial=notes.append)
         if json:
             print_json(rows)
         else:
             print_code(state.out, rows, text, case=case or regex)
+        for note in notes:
+            state.aside.print(note, style="yellow", markup=False, soft_wrap=True)
         end(state, rows, text, limit=limit, quiet=json)
 
 
