@@ -1,7 +1,9 @@
 """Import edges of a branch: which file leads to which. Read before a publish, written inside it."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+import marshal
+import zlib
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
@@ -31,13 +33,36 @@ _REMOVE_SOURCES = "delete from idx.import_edges where repo_no = %s and branch_no
 _COPY = "copy idx.import_edges (repo_no, branch_no, src, dst, module, line) from stdin"
 
 
+class PackedEdges:
+    """Very many edges in little memory: a large repository has half a million, each of which would take 300 bytes."""
+
+    def __init__(self, edges: Collection[Edge] = ()) -> None:
+        self._packed: list[bytes] = []
+        self._count = 0
+        self.append(edges)
+
+    def append(self, edges: Collection[Edge]) -> None:
+        """Behind those that are here."""
+        if edges:
+            self._packed.append(zlib.compress(marshal.dumps(list(edges)), 1))
+            self._count += len(edges)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def slices(self, size: int) -> Iterator[Sequence[Edge]]:
+        """All of them in their order, at most so many at a time."""
+        for packed in self._packed:
+            yield from _slices(marshal.loads(zlib.decompress(packed)), size)  # noqa: S302  (our own bytes)
+
+
 @dataclass(frozen=True, slots=True)
 class EdgeChanges:
     """What makes the stored edges those of the new tree. `gone`: files that are no more, with all their edges."""
 
-    add: Sequence[Edge]
-    remove: Sequence[Edge]
-    gone: Sequence[str]
+    add: PackedEdges = field(default_factory=PackedEdges)
+    remove: PackedEdges = field(default_factory=PackedEdges)
+    gone: Sequence[str] = ()
 
 
 def stored_blobs(connection: Connection, repo_no: int, branch_no: int) -> dict[str, tuple[int, int]]:
@@ -72,14 +97,17 @@ def stored_edges(connection: Connection, repo_no: int, branch_no: int, sources: 
 
 
 def write_edges(connection: Connection, repo_no: int, branch_no: int, changes: EdgeChanges) -> None:
-    """Take away and add; nothing that stays is touched."""
+    """Take away and add; nothing that stays is touched.
+
+    Few rows a statement: inside a publish each has a time limit, which half a million at once would not keep.
+    """
     for some in _slices(changes.gone, ROWS_A_STATEMENT):
         connection.execute(_REMOVE_SOURCES, (repo_no, branch_no, list(some)))
-    for some in _slices(changes.remove, ROWS_A_STATEMENT):
+    for some in changes.remove.slices(ROWS_A_STATEMENT):
         connection.execute(_REMOVE, (*map(list, zip(*some, strict=True)), repo_no, branch_no))
-    if changes.add:
+    for some in changes.add.slices(ROWS_A_STATEMENT):
         with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
-            for edge in changes.add:
+            for edge in some:
                 copy.write_row((repo_no, branch_no, *edge))
 
 

@@ -3,9 +3,9 @@
 Everything here runs inside the one transaction in which the handler also records usage and completes the job.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import psycopg
@@ -16,7 +16,9 @@ from worker.catalog.files import Totals
 from worker.errors import ContentGone
 
 Connection = psycopg.Connection[dict[str, Any]]
+Row = TypeVar("Row")
 PATHS_A_STATEMENT = 20_000
+"""So many rows a statement: each has a time limit, which those of a large repository at once would not keep."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +45,10 @@ _PIN = """
 select count(*) as held from (
     select from idx.blobs where id = any (%s) and scope = %s order by id for key share
 ) x"""
+_SHOWN = "select distinct blob_id from idx.files where repo_no = %s and branch_no = %s and path = any (%s)"
 _LEFT = """
 update idx.upkeep set touched_at = now()
-where blob_id in (
-    select u.blob_id from idx.upkeep u
-    where u.blob_id in (select f.blob_id from idx.files f
-                        where f.repo_no = %s and f.branch_no = %s and f.path = any (%s))
-    order by u.blob_id for no key update)"""
+where blob_id in (select blob_id from idx.upkeep where blob_id = any (%s) order by blob_id for no key update)"""
 _BILL = """
 with billed as (
     update idx.upkeep set billed_by = %s
@@ -83,8 +82,11 @@ def limit_transaction(connection: Connection, seconds: float) -> None:
 
 def pin(connection: Connection, scope: int, blob_ids: Collection[int]) -> None:
     """Hold these blobs for the rest of the transaction; raises ContentGone when one is not in the scope now."""
-    row = connection.execute(_PIN, (sorted(blob_ids), scope)).fetchone()
-    if row is None or row["held"] != len(blob_ids):
+    held = 0
+    for some in _slices(sorted(blob_ids)):
+        row = connection.execute(_PIN, (some, scope)).fetchone()
+        held += row["held"] if row else 0
+    if held != len(blob_ids):
         raise ContentGone("Contents that this job was going to use went away meanwhile; the next attempt reads them.")
 
 
@@ -99,22 +101,32 @@ def write_paths(
     """Make the branch's paths what the new tree says."""
     where = (repository.repo_no, branch.branch_no)
     if branch.commit is not None:  # a content that loses its last path here has its grace time from now on
-        connection.execute(_LEFT, (*where, [*write, *remove]))
-    for start in range(0, len(remove), PATHS_A_STATEMENT):
-        connection.execute(_REMOVE, (*where, list(remove[start : start + PATHS_A_STATEMENT])))
-    paths = sorted(write)
-    for start in range(0, len(paths), PATHS_A_STATEMENT):
-        some = paths[start : start + PATHS_A_STATEMENT]
+        _begin_grace(connection, where, [*write, *remove])
+    for some in _slices(remove):
+        connection.execute(_REMOVE, (*where, list(some)))
+    for some in _slices(sorted(write)):
         files = [write[path] for path in some]
         blob_ids, modes = [file.blob_id for file in files], [file.mode for file in files]
-        connection.execute(_WRITE, (*where, some, blob_ids, modes, [file.skip for file in files]))
+        connection.execute(_WRITE, (*where, list(some), blob_ids, modes, [file.skip for file in files]))
+
+
+def _begin_grace(connection: Connection, where: tuple[int, int], paths: Sequence[str]) -> None:
+    """For what these paths show now; by id, as everybody locks these rows."""
+    shown: set[int] = set()
+    for some in _slices(paths):
+        shown |= {row["blob_id"] for row in connection.execute(_SHOWN, (*where, list(some))).fetchall()}
+    for some in _slices(sorted(shown)):
+        connection.execute(_LEFT, (list(some),))
 
 
 def bill_blobs(connection: Connection, job_id: UUID, blob_ids: Sequence[int]) -> int:
     """Mark these blobs as paid for by this job where nobody has paid yet; answers the tokens it pays for."""
-    row = connection.execute(_BILL, (job_id, sorted(set(blob_ids)))).fetchone()
-    assert row is not None
-    return row["tokens"]
+    tokens = 0
+    for some in _slices(sorted(set(blob_ids))):
+        row = connection.execute(_BILL, (job_id, list(some))).fetchone()
+        assert row is not None
+        tokens += row["tokens"]
+    return tokens
 
 
 def advance(
@@ -149,3 +161,8 @@ def advance(
         return False
     connection.execute(_ADVANCE_REPOSITORY, facts)
     return True
+
+
+def _slices(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    for start in range(0, len(rows), PATHS_A_STATEMENT):
+        yield rows[start : start + PATHS_A_STATEMENT]

@@ -5,7 +5,15 @@ Outside of the publish transaction, because it takes its time; one job at a time
 
 from collections.abc import Iterator, Mapping
 
-from worker.catalog.edges import Edge, EdgeChanges, imports_of, stored_blobs, stored_edges, texts_of
+from worker.catalog.edges import (
+    Edge,
+    EdgeChanges,
+    PackedEdges,
+    imports_of,
+    stored_blobs,
+    stored_edges,
+    texts_of,
+)
 from worker.handlers.index_run import Plan, Run, Stored, Target
 from worker.indexing.classify import Skip
 from worker.indexing.languages import Language
@@ -37,13 +45,12 @@ def link(run: Run, target: Target, plan: Plan, stored: Stored) -> EdgeChanges:
     else:
         sources = sorted(changed)
     links = Links((path for path in after if plan.skips.get(path) is not Skip.SUBMODULE), _project_files(run, after))
-    add: list[Edge] = []
-    remove: list[Edge] = []
+    add, remove = PackedEdges(), PackedEdges()
     for some in _rounds(sources):
         wanted = set(_edges(run, links, {path: after[path] for path in some}))
         present = stored_edges(run.connection, *where, some)
-        add += sorted(wanted - present, key=_order)
-        remove += sorted(present - wanted, key=_order)
+        add.append(sorted(wanted - present, key=_order))
+        remove.append(sorted(present - wanted, key=_order))
     run.context.log.info("linked", files=len(sources), added=len(add), removed=len(remove))
     return EdgeChanges(add, remove, [path for path in before if path not in after])
 
