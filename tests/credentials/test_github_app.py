@@ -133,6 +133,7 @@ def test_a_token_is_asked_for_once_until_five_minutes_before_its_end(api: Api, k
         (422, {}, AccessDenied),
         (301, {"Location": "http://127.0.0.1:1/"}, AccessDenied),
         (403, {"Retry-After": "60"}, GitNetworkError),
+        (403, {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1800000900"}, GitNetworkError),
         (429, {}, GitNetworkError),
         (500, {}, GitNetworkError),
     ],

@@ -4,6 +4,7 @@ import base64
 import subprocess
 import threading
 import time
+import urllib.request
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,7 +84,10 @@ def test_promise_10_a_git_token_reads_one_tenants_repository_and_is_seen_nowhere
     logs = "\n".join(
         file.read_bytes().decode(errors="replace") for file in (tmp_path / "state").rglob("*") if file.is_file()
     )
-    for place in (seen, everything_in(database_url), logs, repr(worker.lines)):
+    port = worker.said("worker starts")[0]["metrics_port"]
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+        metrics = answer.read().decode()
+    for place in (seen, everything_in(database_url), logs, metrics, repr(worker.lines)):
         assert len(place) > 100
         assert TOKEN not in place
         assert encoded not in place

@@ -1,6 +1,8 @@
 """Contents out of one git process, in order, and no process left however the reading ends."""
 
 import random
+import re
+import sys
 from pathlib import Path
 
 import psutil
@@ -129,3 +131,24 @@ def _memory(process: psutil.Process) -> int:
         return process.memory_info().rss if "index-pack" in process.cmdline() else 0
     except (psutil.NoSuchProcess, psutil.ZombieProcess):
         return 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
+def test_reading_a_large_pack_takes_little_memory(source) -> None:
+    """A job's memory is summed over its processes, mapped files included: git maps a few pieces of a pack at a time."""
+    oids = [_oid(source, random.Random(number).randbytes(1_000_000)) for number in range(100)]
+    names = "\n".join(oid.hex() for oid in oids).encode()
+    source.git("pack-objects", "-q", "--window=0", str(source.path / "objects/pack/pack"), data=names)
+    source.git("prune-packed")
+    peak = 0
+    for number, _ in enumerate(read_blobs(source.path, oids)):
+        if number % 10 == 9:
+            peak = max([peak, *map(_peak, own_children())])
+    assert 0 < peak < 75_000_000
+
+
+def _peak(process: psutil.Process) -> int:
+    """Most bytes that were resident at once."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    return int(found[1]) * 1024 if found else 0

@@ -112,7 +112,9 @@ def private_key(pem: str) -> RSAPrivateKey:
 
 def _refusal(answer: httpx.Response, installation: int) -> AccessDenied | GitNetworkError:
     status = answer.status_code
-    if status == httpx.codes.TOO_MANY_REQUESTS or status >= 500 or "retry-after" in answer.headers:
+    # GitHub answers 403 as well where a limit is spent, and then does not always say Retry-After.
+    is_spent = answer.headers.get("x-ratelimit-remaining") == "0" or "retry-after" in answer.headers
+    if status == httpx.codes.TOO_MANY_REQUESTS or status >= 500 or is_spent:
         return GitNetworkError(f"GitHub's API gives no installation token for now (status {status}).")
     return AccessDenied(
         f"GitHub gives this app no token for installation {installation} (status {status}).",

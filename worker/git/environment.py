@@ -24,6 +24,9 @@ _CONFIG = (
     "core.hooksPath=/dev/null",
     "core.fsmonitor=false",
     "core.bigFileThreshold=8m",  # larger blobs are hashed as a stream: a blob of zeros costs no memory
+    # Mapped parts of packs count as memory of the job: else reading a pack of 2 GB would look like 2 GB of it.
+    "core.packedGitWindowSize=8m",
+    "core.packedGitLimit=32m",
     "http.followRedirects=false",
     "http.lowSpeedLimit=1000",
     "http.lowSpeedTime=30",
