@@ -7,6 +7,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 DIAGRAM = ROOT / "docs" / "house.svg"
 _WIDTH, _HEIGHT, _GAP, _MARGIN, _LABEL = 760, 44, 8, 12, 60
+_AIR = 4
+"""Characters of a box beside its name."""
 _STYLE = (
     "text{font:14px ui-monospace,Menlo,Consolas,monospace;fill:#1f2937}"
     ".floor{fill:#6b7280;font-size:12px}.room{fill:#eef2ff;stroke:#6366f1}.file{fill:#fefce8;stroke:#ca8a04}"
@@ -42,15 +44,18 @@ def house_diagram() -> str:
 
 def _storey(rooms: list[str], top: int) -> list[str]:
     left, width = _MARGIN + _LABEL, _WIDTH - 2 * _MARGIN - _LABEL
-    each = (width - (len(rooms) - 1) * _GAP) / len(rooms)
+    # A longer name has a wider box, and all have some air.
+    unit = (width - (len(rooms) - 1) * _GAP) / sum(len(room) + _AIR for room in rooms)
     boxes: list[str] = []
-    for number, room in enumerate(rooms):
+    place: float = left
+    for room in rooms:
         is_folder = (ROOT / "worker" / room).is_dir()
-        place = left + number * (each + _GAP)
+        each = unit * (len(room) + _AIR)
         name = escape(f"{room}/" if is_folder else f"{room}.py")
         boxes.append(
             f'<rect class="{"room" if is_folder else "file"}" x="{place:.1f}" y="{top}" width="{each:.1f}" '
             f'height="{_HEIGHT}" rx="6"/>'
             f'<text x="{place + each / 2:.1f}" y="{top + _HEIGHT / 2 + 5:g}" text-anchor="middle">{name}</text>\n'
         )
+        place += each + _GAP
     return boxes

@@ -1,4 +1,4 @@
-"""What the documentation site needs beside mkdocs: every page in an order, and no link out of the site's own folder."""
+"""What the documentation site needs beside mkdocs: pages in an order, no diagram or link that leads out of it."""
 
 import re
 from pathlib import Path
@@ -25,8 +25,16 @@ def on_page_markdown(markdown: str, *, config: Any, **_: Any) -> str:
         text, path = link[1], link[2]
         return f"[{text}]({config.repo_url.rstrip('/')}/blob/main/{path})" if config.repo_url else text
 
+    markdown = re.sub(r"```mermaid\nstateDiagram-v2\n(.*?)```\n", _as_table, markdown, flags=re.S)
     markdown = re.sub(r"\[([^\]]+)\]\(\.\./([^)]+)\)", replaced, markdown)
     return re.sub(r"\[([^\]]+)\]\((examples/[^)]+)\)", lambda link: f"`docs/{link[2]}`", markdown)
+
+
+def _as_table(diagram: re.Match[str]) -> str:
+    """A diagram that GitHub draws as a table: what would draw it here comes from the network."""
+    rows = re.findall(r"^ *(\S+) --> (\S+): (.+)$", diagram[1], re.M)
+    lines = ["| from | to | by |", "|---|---|---|", *(f"| {begin} | {end} | {verb} |" for begin, end, verb in rows)]
+    return "\n".join(lines).replace("[*]", "–") + "\n"
 
 
 def _place(name: str) -> tuple[int, str]:

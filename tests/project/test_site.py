@@ -47,3 +47,15 @@ def test_no_page_loads_anything_from_elsewhere(site: Path) -> None:
         for address in re.findall(r'<(?:script|link|img)[^>]*?(?:src|href)="(https?://[^"]+)"', page.read_text("utf-8"))
     }
     assert loaded == set()
+
+
+def test_every_diagram_is_shown(site: Path) -> None:
+    """A picture is there, and no diagram stands as the text that GitHub would draw."""
+    house = (site / "architecture/index.html").read_text("utf-8")
+    assert 'src="../house.svg"' in house
+    assert (site / "house.svg").exists()
+    pages = {page.parent.name: page.read_text("utf-8") for page in site.glob("*/index.html")}
+    assert [
+        name for name, text in pages.items() if "mermaid" in text or "stateDiagram" in text or "--&gt;" in text
+    ] == []
+    assert "<td>retry, snooze, release, rescue</td>" in pages["queue"]
