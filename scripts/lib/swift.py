@@ -1,4 +1,7 @@
-"""OpenStack Swift as an S3 server on one machine, for the stack: one replica, one account, four processes."""
+"""OpenStack Swift as an S3 server on one machine: one replica, one account, four servers.
+
+The stack runs them as four processes; the tests all in one (tests/fixtures/swift_server.py), configured here too.
+"""
 
 import os
 import subprocess
@@ -7,7 +10,7 @@ from pathlib import Path
 
 ACCESS_KEY, SECRET_KEY = "test:tester", "testing"
 VENV = Path(os.environ.get("SWIFT_VENV") or Path(__file__).parents[2] / ".venv-swift")
-_PARTS = ("account", "container", "object", "proxy")
+PARTS = ("account", "container", "object", "proxy")
 
 _SWIFT = """[swift-hash]
 swift_hash_path_prefix = stack
@@ -86,19 +89,28 @@ def swift_commands(stack: Path, ports: Mapping[str, int]) -> dict[str, list[str]
             str(word) for word in (venv / "python", "-c", _RUN, folder / "swift.conf", venv / f"swift-{part}-server")
         ]
         + [str(folder / f"{part}.conf")]
-        for part in _PARTS
+        for part in PARTS
     }
 
 
-def _configure(folder: Path, devices: Path, venv: Path, ports: Mapping[str, int]) -> None:
+def write_configuration(folder: Path, devices: Path, ports: Mapping[str, int], *, cache: int) -> None:
+    """Write swift.conf and a file for each of PARTS, by name with its port; `cache` is memcached's, if there is one."""
     folder.mkdir(parents=True, exist_ok=True)
     (devices / "d1").mkdir(parents=True, exist_ok=True)
     (folder / "swift.conf").write_text(_SWIFT)
     user = os.environ.get("USER") or os.environ.get("LOGNAME") or "root"
-    for part in _PARTS[:3]:
-        port = ports[f"swift-{part}"]
-        facts = {"port": port, "devices": devices, "folder": folder, "user": user, "part": part}
+    for part in PARTS[:3]:
+        facts = {"port": ports[part], "devices": devices, "folder": folder, "user": user, "part": part}
         (folder / f"{part}.conf").write_text(_PART.format(**facts))
+    proxy = _PROXY.format(port=ports["proxy"], folder=folder, user=user, cache=cache)
+    plain = "".join(f"[filter:{name}]\nuse = egg:swift#{name}\n" for name in _PLAIN_FILTERS)
+    (folder / "proxy.conf").write_text(proxy + plain)
+
+
+def _configure(folder: Path, devices: Path, venv: Path, ports: Mapping[str, int]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for part in PARTS[:3]:
+        port = ports[f"swift-{part}"]
         for step in (["create", "4", "1", "1"], ["add", f"r1z1-127.0.0.1:{port}/d1", "1"], ["rebalance"]):
             subprocess.run(
                 [venv / "swift-ring-builder", f"{part}.builder", *step],
@@ -107,6 +119,5 @@ def _configure(folder: Path, devices: Path, venv: Path, ports: Mapping[str, int]
                 stderr=subprocess.DEVNULL,
                 check=False,
             )  # fmt: skip  (rebalance ends with 1 when it warns)
-    proxy = _PROXY.format(port=ports["swift-proxy"], folder=folder, user=user, cache=ports["swift-cache"])
-    plain = "".join(f"[filter:{name}]\nuse = egg:swift#{name}\n" for name in _PLAIN_FILTERS)
-    (folder / "proxy.conf").write_text(proxy + plain)
+    # Last: proxy.conf says that all of it is there.
+    write_configuration(folder, devices, {part: ports[f"swift-{part}"] for part in PARTS}, cache=ports["swift-cache"])
