@@ -64,6 +64,7 @@ SLOWER = [
     ),
     _one("a_resumed_type_sleeps_on", "set_paused", "perform queue.activate(lanes);", "null;"),
     _one("caps_are_not_counted", "turns", "max_running - (select count(*)::integer", "max_running - (select 0"),
+    Mutant("nobody_lowers_a_head", (), "drop function queue.lower_heads cascade"),
     Mutant(
         "claims_have_no_gate",
         (("claim", "if not pg_try_advisory_xact_lock(7309940321140001) then", "if false then"),),

@@ -42,9 +42,10 @@ OWNERS = {uuid.UUID(int=0xA1): TENANTS[0], uuid.UUID(int=0xA2): TENANTS[0], uuid
 
 _CLEAR = """
 truncate public.indexing_jobs, public.indexing_job_events, public.webhook_deliveries, public.token_usage,
-    public.workers, public.queue_lanes, queue.waiting, queue.running, queue.unsealed, queue.paused_types cascade;
+    public.workers, public.queue_lanes, queue.waiting, queue.running, queue.unsealed, queue.paused_types, queue.heads,
+    queue.turns cascade;
 update public.repositories set status = 'pending', sync_state = 'pending';
-select setval('queue.virtual_clock', 0, false)"""
+select setval('queue.virtual_clock', 0, false), setval('queue.turns_floor', 0, false)"""
 
 _LOOK = """
 select
@@ -130,6 +131,11 @@ class Bench:
                 "insert into repositories (id, user_id, name, git_url) values (%s, %s, 'repo', %s)",
                 (repository, owner, f"https://github.com/acme/{repository}"),
             )
+
+        # What claims do now and then is done by every third one: it is where they might pass over a job.
+        (row,) = self.db.execute("select pg_get_functiondef('queue.claim'::regproc) as source").fetchall()
+        assert row["source"].count("random()") == 4
+        self.db.execute(row["source"].replace("random()", "random() / 300").encode())
 
     def clear(self) -> None:
         """An empty queue."""

@@ -47,8 +47,10 @@ with waiting as (
 select l.user_id, l.weight::float8 as weight, l.max_running, l.paused, coalesce(w.jobs, 0) as waiting,
        coalesce(r.jobs, 0) as running,
        -- A lane that sleeps begins at the clock when it wakes up: it cannot be behind.
-       clock.now - case when l.active then l.virtual_time else greatest(l.virtual_time, clock.now) end as lag
+       clock.now - case when l.active then coalesce(t.virtual_time, l.virtual_time)
+                        else greatest(l.virtual_time, clock.now) end as lag
 from public.queue_lanes l
+left join queue.turns t on t.user_id = l.user_id
 cross join (select last_value / 1e6::float8 as now from queue.virtual_clock) clock
 left join waiting w on w.user_id = l.user_id
 left join running r on r.user_id = l.user_id
