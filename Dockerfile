@@ -1,6 +1,7 @@
 # One image for every process; the command says which: `worker run` (as here), `worker receive`, `worker migrate`.
+# The base is named with its Debian, the one the tests run on: another git comes only when somebody changes this line.
 # A test builds and runs the same without Docker: ops/image/install, then tini and ops/image/as-worker.
-FROM python:3.13-slim AS build
+FROM python:3.13-slim-bookworm AS build
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY worker worker
@@ -9,7 +10,7 @@ COPY ops/image ops/image
 # Wheels only: nothing is compiled, so no compiler is needed here or below.
 RUN ops/image/install /opt/worker
 
-FROM python:3.13-slim
+FROM python:3.13-slim-bookworm
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends ca-certificates git tini \
     && rm -rf /var/lib/apt/lists/* \

@@ -137,6 +137,18 @@ def test_image_copies_what_its_context_holds() -> None:
     assert all((ROOT / name).exists() for name in copied)
 
 
+def test_image_is_built_and_runs_on_one_named_debian() -> None:
+    """What is built fits what runs, another Debian does not come by itself, and no secret is put into the image."""
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    bases = re.findall(r"^FROM (\S+)", text, re.M)
+    assert len(bases) == 2
+    assert len(set(bases)) == 1
+    assert re.fullmatch(r"python:3\.\d+-slim-[a-z]+", bases[0])
+    secrets = [name.upper() for name, field in Settings.model_fields.items() if "Secret" in str(field.annotation)]
+    assert len(secrets) > 3
+    assert [name for name in secrets if name in text] == []
+
+
 def test_image_passes_signals_on_and_drops_root() -> None:
     """tini is process 1, in the exec form; as-worker becomes an ordinary account before anything of ours runs."""
     image = (ROOT / "Dockerfile").read_text(encoding="utf-8").splitlines()
