@@ -35,7 +35,7 @@ async def connect_async(
     name: str,
     timeout: float = 5,  # noqa: ASYNC109  (libpq's own)
     patience: float = PATIENCE_SECONDS,
-) -> psycopg.AsyncConnection[dict[str, Any]]:
+) -> AsyncConnection:
     """As `connect`, for asyncio."""
     try:
         connection = await AsyncConnection.connect(url, row_factory=dict_row, **arguments(name, timeout))

@@ -81,6 +81,7 @@ class Listener:
                     self._arrived.set()
                 elif not message.payload.startswith(_PROOF):
                     self._on_message(message.payload)
+                    await asyncio.sleep(0)  # whoever was called acts before we prepare to hear more
 
     async def _prove_again_and_again(self) -> None:
         while True:

@@ -15,6 +15,8 @@ from typing import Any
 import psycopg
 from psycopg.abc import RV, PQGen
 
+from worker.database.in_place import in_place
+
 PATIENCE_SECONDS = 60.0
 
 
@@ -33,9 +35,13 @@ class AsyncConnection(psycopg.AsyncConnection[dict[str, Any]]):
     """As `Connection`, for asyncio."""
 
     patience = PATIENCE_SECONDS
+    in_place_seconds = 0.0
+    """So long an exchange may hold the loop up, instead of being taken up by it again."""
 
     async def wait(self, gen: PQGen[RV], *arguments: Any, **named: Any) -> RV:
         """As psycopg's, watched."""
+        if self.in_place_seconds:
+            gen = in_place(gen, self.pgconn.socket, self.in_place_seconds)
         with _watched(self.pgconn, self.patience):
             return await super().wait(gen, *arguments, **named)
 

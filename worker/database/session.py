@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 
 from worker.database.connect import connect_async
+from worker.database.patience import AsyncConnection
 from worker.errors import DatabaseUnavailable
 
 Connection = psycopg.AsyncConnection[dict[str, Any]]
@@ -24,15 +25,19 @@ class Session:
         """Whether statements are prepared: only where the URL is known to lead to a session of Postgres."""
         self._url, self._name, self._patience = url, name, patience
         self._lock = asyncio.Lock()
-        self._connection: Connection | None = None
+        self._connection: AsyncConnection | None = None
 
     @contextlib.asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
-        """The connection; raises DatabaseUnavailable when none can be made."""
+    async def connection(self, *, in_place_seconds: float = 0) -> AsyncIterator[Connection]:
+        """The connection; raises DatabaseUnavailable when none can be made.
+
+        `in_place_seconds`: so long its user would rather wait for an answer in place than let the loop turn.
+        """
         async with self._lock:
             if self._connection is None or self._connection.closed:
                 self._connection = await connect_async(self._url, name=self._name, patience=self._patience)
             self._connection.prepare_threshold = 0 if self.prepares else None
+            self._connection.in_place_seconds = in_place_seconds
             try:
                 yield self._connection
             except _NOT_PREPARED as failure:

@@ -36,6 +36,9 @@ from worker.settings import Settings
 SECONDS_BETWEEN_PASSING_ON = 1.0
 """A full worker tells the others so often that more waits."""
 
+SECONDS_TO_CLAIM_IN_PLACE = 0.003
+"""A worker that holds no job may stand still so long for the answer to a claim: the job starts the sooner."""
+
 SECONDS_TO_HAND_BACK = 15
 """Longest wait for killing trees and recording releases; a database that is away longer finds them by rescue."""
 
@@ -182,7 +185,8 @@ class Worker:
     async def _claim_for(self, worker_id: UUID, types: list[str], limit: int) -> list[Job]:
         if limit <= 0 or not types:
             return []
-        async with self._claims.connection() as connection:
+        in_place = 0 if self.running else SECONDS_TO_CLAIM_IN_PLACE
+        async with self._claims.connection(in_place_seconds=in_place) as connection:
             jobs = await claim(connection, worker_id, types, limit)
         metrics.claimed(len(jobs))
         return jobs
