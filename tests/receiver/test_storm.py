@@ -147,7 +147,7 @@ class Storm:
 @pytest.mark.parametrize(
     ("deliveries", "count"),
     [
-        pytest.param(120, 5),
+        pytest.param(120, 5, marks=pytest.mark.timeout(600)),
         pytest.param(10_000, 500, marks=[pytest.mark.slow, pytest.mark.timeout(3600)]),
     ],
 )

@@ -37,6 +37,7 @@ class Handle:
         self.bytes_in_flight = 0
         self.heard_at = time.monotonic()
         self.is_dead = False
+        self.fault = ""
         self._outbox = bytearray()
         self._inbox = bytearray()
         self._nursery = nursery
@@ -79,7 +80,9 @@ class Handle:
         del self._outbox[:written]
 
     def collect(self) -> Iterator[Extract]:
-        """Read once, and answer every job that is complete now."""
+        """Read once, and answer every job that is complete now. What makes no sense ends the process: it is dead to us,
+        and what it said is the `fault`.
+        """
         try:
             data = os.read(self.results, _PIPE_BYTES)
         except BlockingIOError:
@@ -87,10 +90,15 @@ class Handle:
         self.is_dead = not data
         self.heard_at = time.monotonic()
         self._inbox += data
-        while (body := self._frame()) is not None:
+        while self.jobs and (body := self._frame()) is not None:
+            try:
+                extract = unpack_extract(body, self.jobs[0].task)
+            except (ValueError, TypeError, KeyError, EOFError):
+                self._is_mad()
+                return
             job = self.jobs.popleft()
             self.bytes_in_flight -= len(job.task.content)
-            yield _with_cause(unpack_extract(body, job.task), job)
+            yield _with_cause(extract, job)
 
     def is_readable(self) -> bool:
         """Whether something has come in that `collect` has not seen."""
@@ -107,12 +115,16 @@ class Handle:
         except OSError:  # the nursery was killed, and this process with it
             return -signal.SIGKILL
 
+    def _is_mad(self) -> None:
+        self.is_dead, self.fault = True, "its process sent what is no answer"
+
     def _frame(self) -> bytes | None:
         if len(self._inbox) < LENGTH.size:
             return None
         (size,) = LENGTH.unpack_from(self._inbox)
         if size > _MAX_ANSWER:
-            raise ValueError("An extractor sent something that is no answer.")
+            self._is_mad()
+            return None
         end = LENGTH.size + size
         if len(self._inbox) < end:
             return None

@@ -1,6 +1,7 @@
 """What a process gives up before it touches foreign bytes: descriptors, environment, signals, memory, core files."""
 
 import ctypes
+import faulthandler
 import gc
 import os
 import resource
@@ -14,6 +15,7 @@ _PR_SET_PDEATHSIG = 1
 
 def isolate(kept: Collection[int]) -> None:
     """Forget the caller in a fresh fork: no descriptor but those kept, no environment, no signal handler."""
+    faulthandler.disable()  # it keeps a descriptor's number, which will soon be somebody else's
     _close_others(kept)
     os.environ.clear()
     signal.set_wakeup_fd(-1)

@@ -68,7 +68,7 @@ class ExtractorPool:
                 for handle in self._ready():
                     yield from handle.collect()
                     if handle.is_dead:
-                        yield from self._replace(handle, "")
+                        yield from self._replace(handle, handle.fault)
                 for handle in self._stalled():
                     yield from self._replace(handle, "it made no progress")
         finally:
