@@ -138,7 +138,7 @@ def _processor_seconds() -> float:
 def test_a_file_that_takes_too_long_is_kept_as_text() -> None:
     """Where a file ends its process by its time, its text is read again without parsing, and the reason says so."""
     slow = b"a()\n" * 240_000
-    with ExtractorPool(1, seconds_per_file=0.25) as pool:
+    with ExtractorPool(1, seconds_per_file=0.6) as pool:
         before = pool.pids
         found = {one.oid[-1]: one for one in pool.extract([task(1), task(2, slow), task(3)])}
         assert pool.pids != before
