@@ -56,6 +56,8 @@ declare
     types text[];
     heads bigint[];
     instant bigint := queue.rank(0, clock_timestamp());
+    -- The last ones are enough: the others come next time, and looking up 500 would cost a tenth of their claim.
+    since bigint := greatest(p_after_token, (select last_value from public.lease_tokens) - 64);
 begin
     if not p_all and not exists (select from queue.heads where is_lowered) then
         return;
@@ -63,7 +65,7 @@ begin
     -- FOR UPDATE: not while anybody makes a job of the lane ready (queue.lower_heads).
     select array_agg(l.user_id) into lanes
     from (select q.user_id from public.queue_lanes q
-          where q.user_id in (select r.user_id from queue.running r where r.token > p_after_token)
+          where q.user_id in (select r.user_id from queue.running r where r.token > since)
             and (p_all or exists (select from queue.heads h where h.user_id = q.user_id and h.is_lowered
                                    and h.job_type = any (p_types)))
           for update skip locked) l;
@@ -81,7 +83,7 @@ begin
     into lanes, types, heads
     from (select distinct r.user_id, j.job_type
           from queue.running r join public.indexing_jobs j on j.id = r.job_id
-          where r.token > p_after_token and r.user_id = any (lanes)) c;
+          where r.token > since and r.user_id = any (lanes)) c;
     delete from queue.heads h using unnest(lanes, types) c (user_id, job_type)
     where h.user_id = c.user_id and h.job_type = c.job_type;
     insert into queue.heads (user_id, job_type, rank) select * from unnest(lanes, types, heads);
