@@ -75,7 +75,7 @@ declare
     cheap integer;
     given integer := 0;
     looked_at integer := 0;
-    soon timestamptz := least(p_deadline, clock_timestamp() + interval '1 second');
+    soon timestamptz;  -- counts from the first file on: putting them in order takes its time as well
     now_at timestamptz;
 begin
     for hit in
@@ -116,6 +116,7 @@ begin
             later := '{}';
         end if;
         looked_at := looked_at + 1;
+        soon := coalesce(soon, clock_timestamp() + interval '1 second');
         if hit.fits then
             one := (hit.repo_no, hit.branch_no, hit.repository_id, hit.repository_name, hit.branch_name, hit.commit,
                     hit.path, hit.blob_id, hit.lang, hit.cheap * 2 + case when hit.is_whole then 0 else 1 end);
