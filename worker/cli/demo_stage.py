@@ -22,14 +22,12 @@ from worker.cli.state import State
 from worker.cli.symbols import print_symbols
 from worker.git.resolve import Tip, resolve_tip
 from worker.git.url import RepositoryUrl
-from worker.job import INCREMENTAL_UPDATE, Status
+from worker.job import Status
 from worker.queue.events import events_of
 
 LOG_LINES_SHOWN = 12
-METRICS_SHOWN = (
-    rf'indexing_worker_queue_\w+{{job_type="{INCREMENTAL_UPDATE}"',
-    r"indexing_worker_attempts_total{.*} (?!0\.0)",
-)
+# Counters only: the queue's gauges are counted every few seconds, and would show the job that has just ended.
+METRICS_SHOWN = re.compile(r"indexing_worker_(?:claims|attempts|fetched_bytes|tokens|log_lines)_total\b.* (?!0\.0$)")
 LOCAL = "WORKER_ALLOW_LOCAL_REPOSITORIES"
 Row = dict[str, Any]
 
@@ -141,9 +139,9 @@ class Stage:
     def _show_metrics(self) -> None:
         import httpx  # slow to import, and only the demo needs it
 
-        self.say(f"Queue metrics ({self._metrics_url})")
+        self.say(f"Metrics of the worker ({self._metrics_url})")
         for line in httpx.get(self._metrics_url, timeout=10, trust_env=False).text.splitlines():
-            if any(re.match(shown, line) for shown in METRICS_SHOWN):
+            if METRICS_SHOWN.match(line):
                 self.state.out.print(f"  {line}", soft_wrap=True, markup=False)
 
     def index_a_change(self, cloned: Registered, folder: Path) -> Row | None:

@@ -37,11 +37,6 @@ class StoreHealth:
         self._is_tried = False
 
     @property
-    def is_well(self) -> bool:
-        """The last call worked, or there was none."""
-        return self._failures == 0
-
-    @property
     def may_try(self) -> bool:
         """Whether `call` would say so now."""
         return self._failures == 0 or not (self._is_tried or self._clock() < self._not_before)

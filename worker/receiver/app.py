@@ -97,18 +97,19 @@ def make_app(settings: Settings, database_url: str, keys: MasterKeys) -> Starlet
                 async with asyncio.timeout(PATIENCE_SECONDS):
                     await caller.settle()
 
-    return Starlette(
-        routes=[
-            Route("/webhooks/github", routes.app_webhook, methods=["POST"]),
-            Route("/webhooks/github/{repository_id}", routes.webhook, methods=["POST"]),
-            Route("/health", routes.health),
-            Route("/health/live", routes.live),
-            Route("/metrics", routes.metrics),
-            Route("/openapi.json", routes.openapi),
-        ],
-        middleware=[Middleware(AccessLog)],
-        lifespan=lifespan,
-    )
+    return Starlette(routes=_addresses(routes), middleware=[Middleware(AccessLog)], lifespan=lifespan)
+
+
+def _addresses(routes: "Routes") -> list[Route]:
+    """Who answers where."""
+    return [
+        Route("/webhooks/github", routes.app_webhook, methods=["POST"]),
+        Route("/webhooks/github/{repository_id}", routes.webhook, methods=["POST"]),
+        Route("/health", routes.health),
+        Route("/health/live", routes.live),
+        Route("/metrics", routes.metrics),
+        Route("/openapi.json", routes.openapi),
+    ]
 
 
 SCRAPE_SECONDS = 0.2
