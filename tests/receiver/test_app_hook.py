@@ -1,5 +1,6 @@
 """The GitHub App's own address: one secret, many repositories, and whose they may be."""
 
+import asyncio
 import json
 import uuid
 from collections.abc import Iterator
@@ -10,11 +11,17 @@ import httpx
 import psycopg
 import pytest
 
+from tests.fixtures.workers import eventually
 from tests.receiver import samples
-from tests.receiver.conftest import make_settings, running
+from tests.receiver.conftest import Proxy, make_settings, running
+from worker.database.pool import make_pool
 from worker.errors import SettingsError
+from worker.receiver.app_hook import AppHook
+from worker.receiver.app_store import Linked, linking
 from worker.receiver.github_app import Installed, Named, decide_installation
+from worker.receiver.post import Post
 from worker.receiver.signature import sign
+from worker.receiver.store import Store
 from worker.settings import Settings, load_settings
 
 Database = psycopg.Connection[dict[str, Any]]
@@ -126,6 +133,120 @@ def test_a_push_reaches_each_repository_that_the_installation_reads(app: App, db
     assert again.json()["job_ids"] == first.json()["job_ids"]
     assert len(_jobs(db)) == 2
     assert _row(db, by_address)["provider_id"] == NUMBER
+
+
+def test_pushes_that_come_together_are_committed_together(db: Database, database_url: str) -> None:
+    """Forty posts at once, some of repositories that nobody registered here: a few transactions hold them all."""
+    for number in range(1, 31):
+        _add(db, OPERATOR, url=f"https://github.com/acme/{number}", provider_id=number, settings=LINKED)
+    settings = make_settings(database_url, worker_user_id=OPERATOR)
+
+    def push(number: int) -> Post:
+        payload = samples.push(repository=samples.repository(f"acme/{number}", id=number))
+        body = json.dumps(payload | {"installation": {"id": INSTALLATION}}).encode()
+        headers = {"x-github-event": "push", "x-github-delivery": f"d-{number}"}
+        return Post(None, headers | {"x-hub-signature-256": sign(body, SECRET)}, body)
+
+    async def post_all() -> list[int]:
+        store = Store(make_pool(database_url, size=2, name="test"), seconds=10)
+        async with store.opened():
+            hook = AppHook(store, [SECRET], linking(settings), supersede=False, on_job=lambda _: None)
+            answers = await asyncio.gather(*(hook.receive(push(number)) for number in range(1, 41)))
+            again = await hook.receive(push(35))
+            assert (again.status, again.content["status"]) == (200, "ignored")
+        return [answer.status for answer in answers]
+
+    assert asyncio.run(post_all()) == [202] * 30 + [200] * 10
+    row = db.execute("select count(*) as n, count(distinct xmin::text) as written from webhook_deliveries").fetchone()
+    assert row is not None
+    assert row["n"] == 40
+    assert row["written"] <= 4
+    assert len(_jobs(db)) == 30
+
+
+def test_an_installations_repository_is_found_by_an_index(db: Database, database_url: str) -> None:
+    """Among thousands of others, of its own installation too, a push reads a few pages to find whom it concerns."""
+    db.execute("insert into auth.users (id) values (%s)", (OPERATOR,))
+    db.execute(
+        "insert into repositories (user_id, name, git_url, provider_id, settings)"
+        " select %s, 'r', 'https://github.com/r/' || n, case when n %% 2 = 0 then n end,"
+        "   case when n < 3000 then %s::jsonb else '{}' end from generate_series(1, 6000) n",
+        (OPERATOR, json.dumps(LINKED)),
+    )
+    db.execute("vacuum analyze repositories")
+    store = Store(make_pool(database_url, size=1, name="test"), seconds=10)
+    linked = Linked(store, linking(make_settings(database_url, worker_user_id=OPERATOR)))
+
+    async def find() -> list[int]:
+        async with store.opened():
+            wanted = [Named(2500, "r/moved"), Named(9_999, "R/2501"), Named(5000, "r/5000")]
+            return [len(await linked.find(INSTALLATION, each)) for each in wanted]
+
+    read = "select idx_scan, seq_tup_read from pg_stat_user_tables where relname = 'repositories'"
+    before = db.execute(read).fetchone()
+    assert asyncio.run(find()) == [1, 1, 0]
+    after = db.execute("select pg_stat_force_next_flush()") and db.execute(read).fetchone()
+    assert before is not None
+    assert after is not None
+    assert after["seq_tup_read"] == before["seq_tup_read"]
+
+
+def test_promise_1_an_outage_spools_what_comes_to_the_app(proxy: Proxy, db: Database, tmp_path: Any) -> None:
+    """Signed posts of repositories that were seen get 202 and are committed later, in order; the others are refused."""
+    mine = _add(db, OPERATOR, provider_id=NUMBER, settings=LINKED)
+    spool = {"worker_receiver_spool_dir": tmp_path / "spool", "worker_user_id": OPERATOR}
+    with running(make_settings(proxy.url, worker_github_app_secret=SECRET, **spool)) as client:
+        app = App(client)
+        assert app.push(delivery="d-0").status_code == 202
+        proxy.cut()
+        assert app.push(delivery="d-1").json()["status"] == "spooled"
+        assert app.post(samples.installation("suspend"), "installation", delivery="d-2").json()["status"] == "spooled"
+        assert app.push(delivery="d-3").json()["status"] == "spooled"
+        unknown = samples.repository("acme/other", id=4711)
+        assert app.push(repository=unknown).status_code == 503
+        stranger = samples.installation("suspend") | {"installation": {"id": 1}}
+        assert app.post(stranger, "installation").status_code == 503
+        assert app.post(samples.push(), "push", secret="wrong-secret-0123456").status_code == 401
+        assert app.post(samples.ping(kind="App"), "ping").json()["status"] == "ok"
+        assert client.get("/health").json()["spooled"] == 3
+        proxy.restore()
+        _eventually_empty(client)
+        assert app.push(delivery="d-4").json()["status"] == "ignored"
+    rows = db.execute("select delivery_id, status from webhook_deliveries order by id").fetchall()
+    assert [(row["delivery_id"], row["status"]) for row in rows] == [
+        ("d-0", "queued"), ("d-1", "queued"), ("d-2", "processed"), ("d-3", "ignored"), ("d-4", "ignored"),
+    ]  # fmt: skip
+    assert _row(db, mine)["paused_reasons"] == ["installation"]
+
+
+def test_an_app_secret_that_was_changed_lets_no_spooled_post_in(proxy: Proxy, db: Database, tmp_path: Any) -> None:
+    """The next receiver of the folder has another secret: what was signed with the one before is not committed."""
+    _add(db, OPERATOR, provider_id=NUMBER, settings=LINKED)
+    spool = {"worker_receiver_spool_dir": tmp_path / "spool", "worker_user_id": OPERATOR}
+    with running(make_settings(proxy.url, worker_github_app_secret=SECRET, **spool)) as client:
+        assert App(client).push(delivery="d-0").status_code == 202
+        proxy.cut()
+        assert App(client).push(delivery="d-1").json()["status"] == "spooled"
+    proxy.restore()
+    with running(make_settings(proxy.url, worker_github_app_secret=BEFORE, **spool)) as client:
+        _eventually_empty(client)
+    assert db.execute("select delivery_id from webhook_deliveries").fetchall() == [{"delivery_id": "d-0"}]
+
+
+def _eventually_empty(client: httpx.Client) -> None:
+    eventually(lambda: client.get("/health").json().get("spooled") == 0, seconds=30, what="the end of the spool")
+
+
+def test_an_apps_repository_that_delivers_too_often_is_told_when_to_come_again(db: Database, database_url: str) -> None:
+    """429 for that repository alone."""
+    _add(db, OPERATOR, provider_id=NUMBER, settings=LINKED)
+    limit = {"worker_receiver_rate_per_minute": 2, "worker_github_app_secret": SECRET, "worker_user_id": OPERATOR}
+    with running(make_settings(database_url, **limit)) as client:
+        app = App(client)
+        answers = [app.push() for _ in range(3)]
+        assert [answer.status_code for answer in answers] == [202, 202, 429]
+        assert 0 < int(answers[2].headers["retry-after"]) <= 30
+        assert app.push(repository=samples.repository("acme/other", id=4711)).status_code == 200
 
 
 def test_nobody_elses_repository_hears_of_a_push(app: App, db: Database) -> None:

@@ -1,5 +1,6 @@
 """Limits of the receiver: how often, from where, how slowly, how much."""
 
+import asyncio
 import socket
 import threading
 import time
@@ -10,11 +11,12 @@ from typing import Any
 
 import httpx
 import pytest
-from starlette.requests import HTTPConnection
+from starlette.requests import HTTPConnection, Request
 
 from tests.receiver.conftest import Sender, make_push, make_settings, running
 from worker.errors import SettingsError
 from worker.receiver import protocol
+from worker.receiver.body import Bodies, BodyTooLarge, Overloaded
 from worker.receiver.gate import Gate, read_ranges
 from worker.receiver.rate import Rate
 
@@ -159,6 +161,33 @@ def test_a_body_that_does_not_come_is_not_waited_for(
         connection.sendall(head.encode())
         assert b" 408 " in connection.recv(1000)
     assert sender.post(make_push()).status_code == 202
+
+
+def test_bodies_count_until_they_are_answered() -> None:
+    """While Postgres keeps posts waiting their bodies fill the memory for bodies; small ones find room even then."""
+
+    def request(size: int) -> Request:
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": b"x" * size, "more_body": False}
+
+        return Request({"type": "http", "method": "POST", "headers": []}, receive)
+
+    async def hold() -> None:
+        bodies = Bodies(100_000, budget=150_000)
+        async with bodies.held(request(100_000)) as body:
+            assert len(body) == 100_000
+            with pytest.raises(Overloaded):
+                async with bodies.held(request(90_000)):
+                    pass
+            async with bodies.held(request(60_000)) as small:
+                assert len(small) == 60_000
+        async with bodies.held(request(90_000)):
+            pass
+        with pytest.raises(BodyTooLarge):
+            async with bodies.held(request(100_001)):
+                pass
+
+    asyncio.run(hold())
 
 
 def test_the_access_log_names_no_secret(sender: Sender, capfd: pytest.CaptureFixture[str]) -> None:

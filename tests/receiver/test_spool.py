@@ -1,5 +1,6 @@
 """The spool: what is answered with 202 while Postgres is away is on disk, and reaches it once, in order."""
 
+import asyncio
 import json
 import os
 import signal
@@ -7,7 +8,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ import pytest
 
 from tests.fixtures.workers import ROOT, eventually
 from tests.receiver.conftest import KEYS, Proxy, Sender, make_push, make_settings, running
-from worker.receiver.spool import Spool, Spooled, SpoolFull, SpoolUnusable, read
+from worker.receiver.batch import Batches
+from worker.receiver.replay import Replay
+from worker.receiver.spool import Spool, SpoolDamaged, Spooled, SpoolFull, SpoolUnusable, read
 
 Database = psycopg.Connection[dict[str, Any]]
 _ORDER = "select delivery_id, job_id from webhook_deliveries order by id"
@@ -184,7 +187,6 @@ def test_one_folder_has_one_receiver(tmp_path: Path) -> None:
 
 def test_damage_costs_no_more_than_what_is_damaged(tmp_path: Path) -> None:
     """A bit flipped on the volume: the posts before it are read, and no wrong one."""
-    import asyncio
 
     async def fill() -> None:
         spool = Spool(tmp_path, most_bytes=10_000)
@@ -203,6 +205,113 @@ def test_damage_costs_no_more_than_what_is_damaged(tmp_path: Path) -> None:
     assert [post.body[0] for post in read(whole)] == [0, 1, 2]
     data[-10] ^= 1
     whole.write_bytes(data)
-    assert [post.body[0] for post in read(whole)] == [0, 1]
+    assert _before_damage(whole) == [0, 1]
     whole.write_bytes(data[:-300])
-    assert len(list(read(whole))) == 1
+    assert _before_damage(whole) == [0]
+
+
+def _before_damage(path: Path) -> list[int]:
+    found: list[int] = []
+    with pytest.raises(SpoolDamaged, match=path.name):
+        found.extend(post.body[0] for post in read(path))
+    return found
+
+
+def test_a_damaged_or_lost_file_stops_nothing_behind_it(tmp_path: Path) -> None:
+    """What can be read of it is committed and the rest kept aside; its repository's next posts wait for nothing."""
+    accepted: list[int] = []
+
+    async def accept(post: Spooled) -> None:
+        accepted.append(post.body[0])
+
+    async def replay() -> None:
+        spool = Spool(tmp_path, most_bytes=100_000)
+        spool.open()
+        repository = uuid.uuid4()
+        for number in range(4):
+            await spool.put(Spooled(repository, {"x-github-event": "push"}, bytes([number]) * 100))
+        _damage(tmp_path)
+        replaying = asyncio.create_task(Replay(spool, accept).run())
+        for _ in range(2000):
+            if spool.oldest() is None:
+                break
+            await asyncio.sleep(0.01)
+        assert not replaying.done()
+        replaying.cancel()
+        assert len(spool) == 0
+        assert not spool.holds(str(repository))
+        await spool.put(Spooled(repository, {}, b"x" * 90_000))  # there is room again
+        spool.close()
+
+    asyncio.run(replay())
+    assert accepted == [2, 3]
+    assert [path.name for path in tmp_path.glob("*.failed")] == ["00000000000000000002.failed"]
+
+
+def _names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+def _damage(folder: Path) -> None:
+    first, second, *_ = sorted(folder.glob("*.posts"))
+    first.unlink()
+    second.write_bytes(second.read_bytes()[:-1])
+
+
+def test_what_is_kept_aside_is_not_replaced(tmp_path: Path) -> None:
+    """The next process counts on behind the files that an operator shall still look at."""
+    aside = tmp_path / "00000000000000000007.failed"
+    aside.write_bytes(b"kept")
+    (tmp_path / "notes.posts").write_bytes(b"an operator's")
+
+    async def put() -> None:
+        spool = Spool(tmp_path, most_bytes=10_000)
+        spool.open()
+        await spool.put(Spooled(uuid.uuid4(), {}, b"x"))
+        path = spool.oldest()
+        assert path is not None
+        assert path.name == "00000000000000000008.posts"
+        spool.close()
+
+    asyncio.run(put())
+    assert aside.read_bytes() == b"kept"
+
+
+def test_what_could_not_be_synced_is_not_answered_and_takes_no_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full volume: the post is refused, nothing of it stays, and the next one is kept once there is room."""
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    async def put() -> None:
+        spool = Spool(tmp_path, most_bytes=10_000)
+        spool.open()
+        post = Spooled(uuid.uuid4(), {}, b"x")
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "fsync", full)
+            with pytest.raises(OSError, match="No space left"):
+                await spool.put(post)
+        assert not spool.holds(post.line)
+        assert _names(tmp_path) == ["lock"]
+        await spool.put(post)
+        assert spool.holds(post.line)
+        spool.close()
+
+    asyncio.run(put())
+
+
+def test_who_puts_again_at_once_is_taken() -> None:
+    """The next item of whoever has just got an outcome finds somebody who takes it, though the last one just left."""
+
+    async def commit(items: Sequence[int]) -> Sequence[int]:
+        await asyncio.sleep(0)
+        return items
+
+    async def put() -> list[int]:
+        batches = Batches(commit, most=4, at_once=1)
+        async with asyncio.timeout(20):
+            return [await batches.put(number) for number in range(5)]
+
+    assert asyncio.run(put()) == [0, 1, 2, 3, 4]

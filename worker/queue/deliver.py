@@ -25,10 +25,13 @@ class RepositoryChanged(WorkerError):
     code = "repository_changed"
 
 
-def as_item(delivery: NewDelivery, stamp: str) -> str:
-    """A delivery as an item of `deliver_many`; `stamp`: `queue.webhook_stamp` of the row it was judged by."""
+def as_item(delivery: NewDelivery, stamp: str | None) -> str:
+    """A delivery as an item of `deliver_many`; `stamp`: `queue.webhook_stamp` of the row it was judged by.
+
+    None: it was judged by no row; only a delivery without a repository is taken so.
+    """
     item: dict[str, Any] = {
-        "repository": str(delivery.repository_id),
+        "repository": None if delivery.repository_id is None else str(delivery.repository_id),
         "stamp": stamp,
         "provider": delivery.provider,
         "delivery_id": delivery.delivery_id,

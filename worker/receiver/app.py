@@ -23,16 +23,17 @@ from worker.receiver import openapi
 from worker.receiver.access_log import AccessLog
 from worker.receiver.app_hook import AppHook
 from worker.receiver.app_store import linking
-from worker.receiver.body import BodyReader, BodyTooLarge, Overloaded
+from worker.receiver.body import Bodies, BodyTooLarge, Overloaded
 from worker.receiver.deadline import within
 from worker.receiver.gate import Gate, read_ranges
 from worker.receiver.health import Health, report
-from worker.receiver.keep import Keeper
+from worker.receiver.keep import Hook, Keeper
+from worker.receiver.post import Answer, Post
 from worker.receiver.rate import Rate
 from worker.receiver.replay import Replay
-from worker.receiver.spool import Spool
+from worker.receiver.spool import Spool, Spooled
 from worker.receiver.store import Store
-from worker.receiver.webhook import Answer, Post, Webhook
+from worker.receiver.webhook import Webhook
 from worker.settings import Settings
 
 PATIENCE_SECONDS = 1.7
@@ -77,21 +78,21 @@ def make_app(settings: Settings, database_url: str, keys: MasterKeys) -> Starlet
         linking(settings),
         supersede=settings.worker_cancel_superseded,
         on_job=caller.announce,
+        rate=Rate(settings.worker_receiver_rate_per_minute),
     )
     spool = _spool(settings)
-    keeper = None if spool is None else Keeper(webhook, spool, seconds=PATIENCE_SECONDS)
     routes = Routes(
-        _in_time(webhook.receive) if keeper is None else keeper.receive,
-        _in_time(app_hook.receive),
+        _receiving(webhook, spool),
+        _receiving(app_hook, spool),
         Health(looks, seconds=PATIENCE_SECONDS),
-        BodyReader(settings.worker_max_body_bytes),
+        Bodies(settings.worker_max_body_bytes),
         _gate(settings),
         spool,
     )
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        async with posts.opened(), looks.opened(), calls.opened(), _replaying(spool, keeper):
+        async with posts.opened(), looks.opened(), calls.opened(), _replaying(spool, webhook, app_hook):
             yield
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(PATIENCE_SECONDS):
@@ -124,7 +125,7 @@ class Routes:
         webhook: Receiver,
         app_hook: Receiver,
         health: Health,
-        bodies: BodyReader,
+        bodies: Bodies,
         gate: Gate,
         spool: Spool | None,
     ) -> None:
@@ -151,8 +152,8 @@ class Routes:
         if not self._gate.admits(request):
             return Answer(403, {"status": "forbidden", "reason": "Not from one of GitHub's addresses."}, "forbidden")
         try:
-            body = await self._bodies.read(request)
-            return await receive(Post(_repository_id(request), request.headers, body))
+            async with self._bodies.held(request) as body:
+                return await receive(Post(_repository_id(request), request.headers, body))
         except BodyTooLarge:
             return Answer(413, {"status": "too_large", "reason": "The body is over the limit."}, "too_large")
         except (TimeoutError, ClientDisconnect):
@@ -184,11 +185,13 @@ class Routes:
         return JSONResponse(openapi.document())
 
 
-def _in_time(receive: Receiver) -> Receiver:
-    """The same, with an answer within the time a request waits for Postgres."""
+def _receiving(hook: Hook, spool: Spool | None) -> Receiver:
+    """What an address does with a post: an answer within the time a request waits for Postgres, or the spool."""
+    if spool is not None:
+        return Keeper(hook, spool, seconds=PATIENCE_SECONDS).receive
 
     async def receive_in_time(post: Post) -> Answer:
-        return await within(PATIENCE_SECONDS, receive(post))
+        return await within(PATIENCE_SECONDS, hook.receive(post))
 
     return receive_in_time
 
@@ -213,12 +216,17 @@ def _spool(settings: Settings) -> Spool | None:
 
 
 @contextlib.asynccontextmanager
-async def _replaying(spool: Spool | None, keeper: Keeper | None) -> AsyncIterator[None]:
+async def _replaying(spool: Spool | None, webhook: Hook, app_hook: Hook) -> AsyncIterator[None]:
     """While the receiver runs, what the spool holds goes to Postgres as soon as that answers."""
-    if spool is None or keeper is None:
+    if spool is None:
         yield
         return
-    task = asyncio.create_task(Replay(spool, keeper.replay).run())
+    keepers = {hook: Keeper(hook, spool, seconds=PATIENCE_SECONDS) for hook in (webhook, app_hook)}
+
+    async def replay(kept: Spooled) -> None:
+        await keepers[app_hook if kept.repository_id is None else webhook].replay(kept)
+
+    task = asyncio.create_task(Replay(spool, replay).run())
     try:
         yield
     finally:

@@ -23,18 +23,27 @@ class Batches(Generic[Item, Outcome]):
         self._commit, self._most, self._at_once = commit, most, at_once
         self._waiting: deque[tuple[Item, asyncio.Future[Outcome]]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
+        # Not how many tasks there are: one that has looked for work for the last time may still be among them.
+        self._working = 0
 
     async def put(self, item: Item) -> Outcome:
         """The item's outcome, once its batch is committed. Raises what `commit` raised for the batch."""
         outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, outcome))
-        if len(self._tasks) < self._at_once:
+        if self._working < self._at_once:
+            self._working += 1
             task = asyncio.create_task(self._run())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         return await outcome
 
     async def _run(self) -> None:
+        try:
+            await self._work()
+        finally:
+            self._working -= 1
+
+    async def _work(self) -> None:
         while batch := self._take():
             try:
                 outcomes = await self._commit([item for item, _ in batch])

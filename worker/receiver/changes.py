@@ -49,7 +49,7 @@ async def deliver_with_change(connection: Connection, delivery: NewDelivery, cha
     """Inside the caller's transaction. One that was here before changes nothing: newer ones may have come since."""
     if change is None or delivery.repository_id is None:
         return await deliver(connection, delivery)
-    await connection.execute(_LOCK, (delivery.repository_id,))
+    await lock(connection, delivery.repository_id)
     delivered = await deliver(connection, delivery)
     if delivered.duplicate and delivered.status != "queued":
         return delivered
@@ -58,6 +58,11 @@ async def deliver_with_change(connection: Connection, delivery: NewDelivery, cha
         return delivered
     await connection.execute(PROCESSED, (delivered.delivery_no,))
     return replace(delivered, status="processed")
+
+
+async def lock(connection: Connection, repository_id: UUID) -> None:
+    """Until the transaction ends nobody else changes the repository's row."""
+    await connection.execute(_LOCK, (repository_id,))
 
 
 async def apply_change(connection: Connection, repository_id: UUID, change: Change) -> None:

@@ -2,8 +2,7 @@
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
-from uuid import UUID
+from collections.abc import Callable, Hashable
 
 _MOST_BUCKETS = 10_000
 
@@ -13,9 +12,9 @@ class Rate:
 
     def __init__(self, per_minute: int, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._most, self._clock = per_minute, clock
-        self._buckets: OrderedDict[UUID, tuple[float, float]] = OrderedDict()  # what is left, and when that was so
+        self._buckets: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()  # what is left, and when that was so
 
-    def seconds_to_wait(self, repository_id: UUID) -> float:
+    def seconds_to_wait(self, repository_id: Hashable) -> float:
         """0, and one is taken; else how long until there is one."""
         if not self._most:
             return 0.0

@@ -1,4 +1,4 @@
-"""Spooled posts go to Postgres when it answers again: in order within a repository, many repositories at once."""
+"""Spooled posts go to Postgres when it answers again: in order within a line, many lines at once."""
 
 import asyncio
 from collections import defaultdict
@@ -8,9 +8,10 @@ from pathlib import Path
 from worker import metrics
 from worker.errors import DatabaseUnavailable
 from worker.logging import get_logger
-from worker.receiver.spool import Spool, Spooled, read
+from worker.receiver.spool import Spool, SpoolDamaged, Spooled, read
 
 _PAUSE_SECONDS = 0.5
+_PAUSE_OF_DISK_SECONDS = 5.0
 
 
 class Replay:
@@ -29,18 +30,21 @@ class Replay:
                     await self._replay(path)
                 except DatabaseUnavailable:
                     await asyncio.sleep(_PAUSE_SECONDS)
+                except OSError as failure:  # of the volume: it may come back, and then all goes on
+                    get_logger().error("the spool cannot be read", file=path.name, reason=str(failure))
+                    await asyncio.sleep(_PAUSE_OF_DISK_SECONDS)
                 metrics.spooled(len(self._spool))
 
     async def _replay(self, path: Path) -> None:
-        posts = await asyncio.to_thread(lambda: list(read(path)))
-        of_one = defaultdict[object, list[Spooled]](list)
+        posts, whole = await asyncio.to_thread(_posts, path)
+        of_one = defaultdict[str, list[Spooled]](list)
         for post in posts:
-            of_one[post.repository_id].append(post)
+            of_one[post.line].append(post)
         outcomes = await asyncio.gather(*map(self._in_order, of_one.values()), return_exceptions=True)
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
-        self._spool.done(path, posts, failed=False in outcomes)
+        self._spool.done(path, failed=not whole or False in outcomes)
         get_logger().info("spooled deliveries replayed", deliveries=len(posts))
 
     async def _in_order(self, posts: Iterable[Spooled]) -> bool:
@@ -52,6 +56,17 @@ class Replay:
             except (DatabaseUnavailable, asyncio.CancelledError):
                 raise
             except Exception:  # whatever it is, it is on disk, and told
-                get_logger().exception("a spooled delivery cannot be replayed", repository=str(post.repository_id))
+                get_logger().exception("a spooled delivery cannot be replayed", line=post.line)
                 well = False
         return well
+
+
+def _posts(path: Path) -> tuple[list[Spooled], bool]:
+    """What can be read of a file, and whether that is all of it."""
+    posts: list[Spooled] = []
+    try:
+        posts.extend(read(path))  # keeps what came before a damage
+    except (SpoolDamaged, FileNotFoundError) as damage:
+        get_logger().error("spooled deliveries are lost or damaged", file=path.name, reason=str(damage))
+        return posts, False
+    return posts, True

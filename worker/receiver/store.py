@@ -26,7 +26,7 @@ from worker.queue.depth import Depth, Gauges, gauges
 from worker.queue.enqueue import Delivered, NewDelivery
 from worker.queue.wake import call
 from worker.receiver.batch import Batches
-from worker.receiver.changes import deliver_with_change
+from worker.receiver.changes import deliver_with_change, lock
 from worker.receiver.deadline import within
 from worker.receiver.github import Change
 from worker.receiver.repository import READ, Repository
@@ -119,13 +119,16 @@ class Store:
 
         return await self._in_transaction(read)
 
-    async def deliver(self, delivery: NewDelivery, decided_by: Repository, change: Change | None = None) -> Delivered:
+    async def deliver(
+        self, delivery: NewDelivery, decided_by: Repository | None, change: Change | None = None
+    ) -> Delivered:
         """Commit a delivery with its job, and what it changes in the repository's row; committed when this returns.
 
         Raises RepositoryChanged when the row says something else than `decided_by` (its secret was rotated, say), and
-        NotFound when it is gone.
+        NotFound when it is gone. `decided_by`: None of a delivery that concerns no repository.
         """
-        if change is None and len(item := as_item(delivery, decided_by.stamp)) <= _LARGE_CHARACTERS:
+        stamp = None if decided_by is None else decided_by.stamp
+        if change is None and len(item := as_item(delivery, stamp)) <= _LARGE_CHARACTERS:
             with contextlib.suppress(_NotTogether):
                 outcome = await self._batches.put((item, delivery.job and delivery.job.job_type))
                 if isinstance(outcome, WorkerError):
@@ -155,11 +158,17 @@ class Store:
         except _TROUBLE as failure:
             raise self._unavailable(failure) from failure
 
-    async def _deliver_alone(self, delivery: NewDelivery, decided_by: Repository, change: Change | None) -> Delivered:
+    async def _deliver_alone(
+        self, delivery: NewDelivery, decided_by: Repository | None, change: Change | None
+    ) -> Delivered:
         async def commit(connection: Connection) -> Delivered:
+            if decided_by is None:
+                return await deliver_with_change(connection, delivery, change)
+            if change is not None:  # judged by the row that will be changed, not by one that somebody is changing
+                await lock(connection, decided_by.id)
             row = await connection.execute(READ, (decided_by.id,))
             delivered = await deliver_with_change(connection, delivery, change)
-            await _expect(row, decided_by)
+            await expect(row, decided_by)
             return delivered
 
         return await self._in_transaction(commit)
@@ -182,7 +191,7 @@ class Store:
         async def update(connection: Connection) -> None:
             row = await connection.execute(READ, (repository.id,))
             await connection.execute(_PING, facts)
-            await _expect(row, repository)
+            await expect(row, repository)
 
         await self._in_transaction(update)
 
@@ -202,7 +211,7 @@ class Store:
 
     async def transaction(self, work: Callable[[Connection], Awaitable[Answer]]) -> Answer:
         """Commit what `work` does with a connection; it is committed when this returns."""
-        return await self._in_transaction(work)
+        return await within(self._seconds, self._in_transaction(work))
 
     async def _in_transaction(self, work: Callable[[Connection], Awaitable[Answer]]) -> Answer:
         try:
@@ -237,7 +246,8 @@ async def _read(connection: Connection, repository_id: UUID) -> Repository | Non
     return None if row is None else Repository.of(row)
 
 
-async def _expect(cursor: psycopg.AsyncCursor[dict[str, Any]], repository: Repository) -> None:
+async def expect(cursor: psycopg.AsyncCursor[dict[str, Any]], repository: Repository) -> None:
+    """Raise RepositoryChanged unless this READ found the row that was judged."""
     row = await cursor.fetchone()
     if row is None or Repository.of(row) != repository:
         raise RepositoryChanged("The repository's row has changed.")

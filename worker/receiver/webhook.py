@@ -1,9 +1,7 @@
 """One webhook post from bytes to answer: who sent it, what it means, committed."""
 
-import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import Any
 from uuid import UUID
 
 from worker import metrics
@@ -12,45 +10,14 @@ from worker.errors import DatabaseUnavailable, MasterKeyError, NotFound
 from worker.job import INCREMENTAL_UPDATE
 from worker.logging import get_logger
 from worker.queue.enqueue import Delivered, NewDelivery, NewJob, index_coalesce_key
-from worker.receiver.github import Decision, Kind, decide, parse_body
+from worker.receiver.github import Decision, Kind, decide
+from worker.receiver.post import REFUSED, Answer, Post, limited, malformed, read_payload
 from worker.receiver.rate import Rate
 from worker.receiver.repository import Repository, RepositoryCache, accepted_secrets, nobody
 from worker.receiver.signature import verify
+from worker.receiver.spool import Spooled
 from worker.receiver.store import RepositoryChanged, Store
-from worker.receiver.stored import stored_headers, stored_payload
-
-_LONGEST_HEADER = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Post:
-    """A webhook post as it came; header names in lower case, `repository_id` None when the address holds none."""
-
-    repository_id: UUID | None
-    headers: Mapping[str, str]
-    body: bytes
-
-    @property
-    def signature(self) -> str | None:
-        """GitHub's signature of the body."""
-        return self.headers.get("x-hub-signature-256")
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What the sender gets, and the word under which it is counted."""
-
-    status: int
-    content: Mapping[str, Any]
-    outcome: str
-    retry_after: int | None = None
-    """Seconds, for the header of that name."""
-
-
-# One answer for every stranger: it does not say which repositories exist.
-REFUSED = Answer(
-    401, {"status": "refused", "reason": "The repository is unknown or the signature is wrong."}, "refused"
-)
+from worker.receiver.stored import UNSTORABLE, stored_headers, stored_payload
 
 
 class Webhook:
@@ -82,7 +49,7 @@ class Webhook:
                 metrics.signature_failed(failure)
                 return REFUSED
             if seconds := self._rate.seconds_to_wait(repository.id):
-                return _limited(seconds)
+                return limited(seconds)
             try:
                 return await self._accept(post, repository)
             except (RepositoryChanged, NotFound):
@@ -90,13 +57,19 @@ class Webhook:
                 self._repositories.forget(repository.id)
         raise DatabaseUnavailable("The repository's row changes faster than it can be read.")
 
-    def check_from_memory(self, post: Post) -> Answer | None:
-        """None: the post may be kept until Postgres answers again. Raises DatabaseUnavailable for all who may not."""
+    def line(self, post: Post) -> str | None:
+        """Where a post stands in the spool: behind those of its repository."""
+        return None if post.repository_id is None else str(post.repository_id)
+
+    def to_keep(self, post: Post) -> Spooled | Answer:
+        """What to keep of a post until Postgres answers again. Raises DatabaseUnavailable for all who may not."""
         known = post.repository_id and self._repositories.remembered(post.repository_id)
         if not known or self._failure(post, known):
             raise DatabaseUnavailable("Postgres does not answer, and the sender is not known.")
-        payload = _read(post)
-        return payload if isinstance(payload, Answer) else None
+        if seconds := self._rate.seconds_to_wait(known.id):
+            return limited(seconds)  # or one repository would fill the volume
+        payload = read_payload(post)
+        return payload if isinstance(payload, Answer) else Spooled(known.id, dict(post.headers), post.body)
 
     async def accept_kept(self, post: Post) -> Answer:
         """Commit a post that was kept, judged by the repository's row as it is now. Raises DatabaseUnavailable."""
@@ -142,7 +115,7 @@ class Webhook:
         return "" if verify(post.body, post.signature, accepted) else why
 
     async def _accept(self, post: Post, repository: Repository) -> Answer:
-        payload = _read(post)
+        payload = read_payload(post)
         if isinstance(payload, Answer):
             return payload
         event, delivery_id = post.headers["x-github-event"], post.headers["x-github-delivery"]
@@ -180,23 +153,10 @@ class Webhook:
             repository,
             hook=hook,
             provider_id=_number(sender.get("id")),
-            urls=[address.lower() for address in addresses if isinstance(address, str) and "\0" not in address],
+            urls=[each.lower() for each in addresses if isinstance(each, str) and not UNSTORABLE.search(each)],
         )
         self._repositories.forget(repository.id)
         return Answer(200, {"status": "ok", "reason": "The webhook is set up."}, "ping")
-
-
-def _read(post: Post) -> dict[str, Any] | Answer:
-    """The payload of a signed post, or what its sender gets when it cannot be read."""
-    if not is_word(post.headers.get("x-github-event")) or not is_word(post.headers.get("x-github-delivery")):
-        return malformed("The headers X-GitHub-Event and X-GitHub-Delivery are both needed.")
-    payload = parse_body(post.body, post.headers.get("content-type"))
-    return malformed(payload.reason or "") if isinstance(payload, Decision) else payload
-
-
-def _limited(seconds: float) -> Answer:
-    reason = "Deliveries of this repository come faster than it may send; deliver again later."
-    return Answer(429, {"status": "limited", "reason": reason}, "limited", retry_after=math.ceil(seconds))
 
 
 def index_job(repository_id: UUID, decision: Decision, *, max_attempts: int, supersede: bool) -> NewJob | None:
@@ -228,15 +188,5 @@ def _answer(delivery: NewDelivery, delivered: Delivered) -> Answer:
     return Answer(202, content, "duplicate" if delivered.duplicate else "queued")
 
 
-def malformed(reason: str) -> Answer:
-    """What the sender of a post that cannot be read gets."""
-    return Answer(400, {"status": "malformed", "reason": reason}, "malformed")
-
-
 def _number(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**63 else None
-
-
-def is_word(header: str | None) -> TypeGuard[str]:
-    """Whether a header holds what GitHub's identifiers hold."""
-    return header is not None and 0 < len(header) <= _LONGEST_HEADER and header.isascii() and header.isprintable()
