@@ -37,6 +37,8 @@ class AsyncConnection(psycopg.AsyncConnection[dict[str, Any]]):
     patience = PATIENCE_SECONDS
     in_place_seconds = 0.0
     """So long an exchange may hold the loop up, instead of being taken up by it again."""
+    tried_at = float("-inf")
+    """When its pool last saw it answer; of time.monotonic()."""
 
     async def wait(self, gen: PQGen[RV], *arguments: Any, **named: Any) -> RV:
         """As psycopg's, watched."""

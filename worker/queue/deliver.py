@@ -60,12 +60,14 @@ async def deliver_many(
 ) -> list[Delivered | WorkerError]:
     """Commit these items in one transaction and one round trip; what became of each, in order.
 
+    The connection commits by itself and has no transaction open.
     Of an item that was not delivered: RepositoryChanged or NotFound. When Postgres refuses one, or somebody holds a
     lock for longer than `lock_seconds`, none is committed. `and_call`: the workers are told of this
     job type (empty: any) with the commit; only now and then, see `Caller.may_go_along`.
     """
     limits = (f"{seconds * 1000:.0f}", f"{lock_seconds * 1000:.0f}")
-    async with connection.pipeline(), connection.transaction():
+    # No begin and commit: what one pipeline holds is one transaction to Postgres, and psycopg would wait for begin.
+    async with connection.pipeline():
         await connection.execute(_LIMITS, limits)
         cursor = await connection.execute(_DELIVER_MANY, (f"[{','.join(items)}]",))
         if and_call is not None:

@@ -8,7 +8,7 @@ poll's time, never a job.
 import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine
-from typing import Any, NamedTuple
+from typing import Any, LiteralString, NamedTuple
 
 import psycopg
 
@@ -37,7 +37,12 @@ async def look(connection: Connection) -> Look:
 
 async def call(connection: Connection, payload: str = "") -> None:
     """Wake every worker that listens; the payload is the job type, or empty for any."""
-    await connection.execute(_CALL, (CHANNEL, payload))
+    await connection.execute(*call_query(payload))
+
+
+def call_query(payload: str) -> tuple[LiteralString, tuple[str, str]]:
+    """The statement of `call` with its parameters, for who sends it in a way of his own."""
+    return _CALL, (CHANNEL, payload)
 
 
 class Caller:

@@ -41,6 +41,9 @@ PATIENCE_SECONDS = 1.7
 
 _POSTGRES_SECONDS = 1.5  # less, so that pool and server mostly give up first, and tidily
 
+# Under load a connection is not tried before each batch; after a quiet second none is lent untried.
+_TRUST_SECONDS = 1.0
+
 RETRY_SECONDS = 5
 _RETRY_AFTER = {"Retry-After": str(RETRY_SECONDS)}
 
@@ -56,10 +59,14 @@ def make_app(settings: Settings, database_url: str, keys: MasterKeys) -> Starlet
         count_every=settings.worker_metrics_seconds,
     )
     # And a call that waits must not take a post's connection, nor posts keep a call waiting.
-    calls = Store(make_pool(database_url, size=1, name="indexing-worker calls"), seconds=_POSTGRES_SECONDS)
+    calls = Store(
+        make_pool(database_url, size=1, name="indexing-worker calls", trust=_TRUST_SECONDS), seconds=_POSTGRES_SECONDS
+    )
     caller = Caller(calls.call)
     posts = Store(
-        make_pool(database_url, size=settings.database_pool_size, name="indexing-worker receiver"),
+        make_pool(
+            database_url, size=settings.database_pool_size, name="indexing-worker receiver", trust=_TRUST_SECONDS
+        ),
         seconds=_POSTGRES_SECONDS,
         may_call=caller.may_go_along,
     )

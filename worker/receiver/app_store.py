@@ -133,11 +133,8 @@ class Linked:
         return any(each == installation for each, _ in self._seen)
 
     async def _read(self, wanted: Sequence[tuple[int, Named]]) -> Sequence[list[Repository]]:
-        async def read(connection: Connection) -> list[dict[str, Any]]:
-            return await (await connection.execute(_READ, self._facts(wanted))).fetchall()
-
         found: list[list[Repository]] = [[] for _ in wanted]
-        for row in await self._store.transaction(read):
+        for row in await self._store.ask(_READ, self._facts(wanted)):
             found[row["n"] - 1].append(Repository.of(row))
         return found
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, LiteralString, TypeVar
 from uuid import UUID
 
 import psycopg
@@ -24,7 +24,7 @@ from worker.errors import DatabaseUnavailable, NotFound, WorkerError
 from worker.queue.deliver import RepositoryChanged, as_item, deliver_many
 from worker.queue.depth import Depth, Gauges, gauges
 from worker.queue.enqueue import Delivered, NewDelivery
-from worker.queue.wake import call
+from worker.queue.wake import call_query
 from worker.receiver.batch import Batches
 from worker.receiver.changes import deliver_with_change, lock
 from worker.receiver.deadline import within
@@ -113,11 +113,8 @@ class Store:
 
     async def read_repository(self, repository_id: UUID) -> Repository | None:
         """The repository's row as it is now."""
-
-        async def read(connection: Connection) -> Repository | None:
-            return await _read(connection, repository_id)
-
-        return await self._in_transaction(read)
+        rows = await self._ask(READ, (repository_id,))
+        return Repository.of(rows[0]) if rows else None
 
     async def deliver(
         self, delivery: NewDelivery, decided_by: Repository | None, change: Change | None = None
@@ -175,12 +172,8 @@ class Store:
 
     async def call(self, job_type: str) -> None:
         """Wake the workers that listen; where that fails they find the job a poll later."""
-
-        async def notify(connection: Connection) -> None:
-            await call(connection, job_type)
-
         with contextlib.suppress(DatabaseUnavailable):
-            await within(self._seconds, self._in_transaction(notify))
+            await within(self._seconds, self._ask(*call_query(job_type)))
 
     async def remember_ping(
         self, repository: Repository, hook: int | None, provider_id: int | None, urls: list[str]
@@ -213,6 +206,21 @@ class Store:
         """Commit what `work` does with a connection; it is committed when this returns."""
         return await within(self._seconds, self._in_transaction(work))
 
+    async def ask(self, query: LiteralString, parameters: Any) -> list[dict[str, Any]]:
+        """The rows that one statement answers, which is committed when this returns."""
+        return await within(self._seconds, self._ask(query, parameters))
+
+    async def _ask(self, query: LiteralString, parameters: Any) -> list[dict[str, Any]]:
+        """One round trip: what a pipeline holds is one transaction."""
+        try:
+            async with self._pool.connection(timeout=self._seconds) as connection:
+                async with connection.pipeline():
+                    await connection.execute(_STATEMENT_TIMEOUT, (str(int(self._seconds * 1000)),))
+                    cursor = await connection.execute(query, parameters)
+                return await cursor.fetchall()
+        except _TROUBLE as failure:
+            raise self._unavailable(failure) from failure
+
     async def _in_transaction(self, work: Callable[[Connection], Awaitable[Answer]]) -> Answer:
         try:
             async with (
@@ -239,11 +247,6 @@ class Store:
     async def _mend(self) -> None:
         with contextlib.suppress(*_TROUBLE):
             await self._pool.check()
-
-
-async def _read(connection: Connection, repository_id: UUID) -> Repository | None:
-    row = await (await connection.execute(READ, (repository_id,))).fetchone()
-    return None if row is None else Repository.of(row)
 
 
 async def expect(cursor: psycopg.AsyncCursor[dict[str, Any]], repository: Repository) -> None:
