@@ -8,6 +8,7 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote_from_bytes, urlencode
 
@@ -272,7 +273,7 @@ def test_signed_nonsense_is_answered(github: GitHubSender, event: str, field: st
 
 
 @pytest.mark.parametrize("examples", [15, pytest.param(300, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
-def test_a_fuzzer_finds_no_500(process: ReceiverProcess, db: Database, examples: int) -> None:
+def test_a_fuzzer_finds_no_500(process: ReceiverProcess, db: Database, tmp_path: Path, examples: int) -> None:
     """Schemathesis over our OpenAPI page: what answers is what the page says, and nothing breaks."""
     command = [
         sys.executable, "-m", "schemathesis.cli", "run", f"{process.url}/openapi.json", "--no-color",
@@ -280,7 +281,7 @@ def test_a_fuzzer_finds_no_500(process: ReceiverProcess, db: Database, examples:
         "--max-examples", str(examples), "--request-timeout", "20", "--generation-database", "none",
         "--checks", "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance",
     ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=800)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=800)
     assert "not_a_server_error" in done.stdout or "passed" in done.stdout, done.stdout
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
     assert _rows(db) == 0
