@@ -68,13 +68,17 @@ def test_a_connection_is_tried_as_often_as_it_is_not_trusted(
     assert len(tried) == tries
 
 
-def test_what_one_pipeline_holds_is_one_transaction(database_url: str, db: Database) -> None:
-    """All of it or nothing is committed, and limits that are set in it hold for it alone."""
+@pytest.mark.parametrize("is_pooled", [False, True])
+def test_what_one_pipeline_holds_is_one_transaction(
+    database_url: str, db: Database, pgbouncer: Callable[..., str], *, is_pooled: bool
+) -> None:
+    """All of it or nothing is committed, and limits that are set in it hold for it alone; behind a pooler too."""
+    url = pgbouncer(database_url, mode="transaction", pool_size=1) if is_pooled else database_url
     db.execute("create table public.held (n integer primary key)")
     limit = "select set_config('statement_timeout', '200', true)"
 
     async def send(*statements: Any) -> str:
-        async with await connect_async(database_url, name="test") as connection:
+        async with await connect_async(url, name="test") as connection:
             try:
                 async with connection.pipeline():
                     for statement in statements:
