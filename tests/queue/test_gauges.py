@@ -104,6 +104,26 @@ def test_the_queue_is_counted_once_a_window_whoever_asks(db, count, put, make_re
     assert count(0).demand == 2
 
 
+def test_a_count_that_takes_long_stands_for_longer(db, count, put, make_repository) -> None:
+    """A million jobs that wait cost Postgres a twentieth of its time at most, and whoever wants to know gets to know."""
+    put(make_repository())
+    count(0)
+    put(make_repository())
+    db.execute("update queue.gauge_cache set took = '2 seconds', taken_at = clock_timestamp() - interval '30 seconds'")
+    assert count(10).demand == 1
+    assert count(10).age_seconds >= 30
+    db.execute("update queue.gauge_cache set taken_at = clock_timestamp() - interval '41 seconds'")
+    assert count(10).demand == 2
+    put(make_repository())
+    db.execute("update queue.gauge_cache set took = '1 hour', taken_at = clock_timestamp() - interval '4 minutes'")
+    assert count(10).demand == 2
+    db.execute("update queue.gauge_cache set taken_at = clock_timestamp() - interval '6 minutes'")
+    assert count(10).demand == 3
+    put(make_repository())
+    db.execute("update queue.gauge_cache set took = '1 hour'")
+    assert count(0).demand == 4
+
+
 def test_nobody_waits_for_whoever_counts(database_url, db, count, put, make_repository) -> None:
     """While one process counts for long, the others answer what is known."""
     put(make_repository())
