@@ -51,7 +51,7 @@ REFUSED = {
     "http://github.com/a/b": "use https",
     "https://127.0.0.1/a/b": "is not a public address",
     "https://localhost/a/b": "localhost",
-    "git@github.com:a/b.git": "no folder of that name",
+    "git@github.com:a/b.git": "read over https only",
     "ssh://git@github.com/a/b": "over https only",
     f"https://{TOKEN}@github.com/a/b": "user or password",
     f"https://me:{TOKEN}@github.com/a/b": "user or password",

@@ -19,6 +19,7 @@ from worker.errors import WorkerError
 SECONDS_BETWEEN_PROOFS = 45.0
 SECONDS_FOR_A_PROOF = 3.0
 SECONDS_UNTIL_NEXT_TRY = 15.0
+SECONDS_AFTER_A_MESSAGE = 0.001
 _PROOF = "proof "
 
 Notify = Callable[[str], Awaitable[None]]
@@ -81,7 +82,8 @@ class Listener:
                     self._arrived.set()
                 elif not message.payload.startswith(_PROOF):
                     self._on_message(message.payload)
-                    await asyncio.sleep(0)  # whoever was called acts before we prepare to hear more
+                    # Whoever was called acts before we prepare to hear more; what comes meanwhile is not lost.
+                    await asyncio.sleep(SECONDS_AFTER_A_MESSAGE)
 
     async def _prove_again_and_again(self) -> None:
         while True:
