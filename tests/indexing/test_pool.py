@@ -187,6 +187,23 @@ def test_a_process_that_sends_nonsense_is_given_up(monkeypatch: pytest.MonkeyPat
     assert len(found[1].symbols) == len(found[3].symbols) == 1
 
 
+@linux_only
+def test_an_extractor_that_has_read_much_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What C code keeps of each file is given back now and then; no file is lost by it, and none is read twice."""
+    source = b"def f(x):\n    return g(x)\n" * 400
+    monkeypatch.setattr("worker.indexing.pool.WORN_AFTER_BYTES", 20 * len(source))
+    seen: set[int] = set()
+    with ExtractorPool(2) as pool:
+        found: list[Extract] = []
+        for one in pool.extract(task(number, source + b"# %d\n" % number) for number in range(1_000)):
+            found.append(one)
+            seen.update(pool.pids)
+        assert numbers(found) == list(range(1_000))
+        assert {(one.skip, one.reason) for one in found} == {(Skip.NONE, None)}
+        assert len(seen) > 4
+        assert len(pool.pids) == 2
+
+
 def test_a_killed_process_loses_nothing() -> None:
     """kill -9 of an extractor at any moment: every file still comes out, parsed, because it was not their fault."""
     source = Path(__file__).read_bytes()

@@ -105,7 +105,7 @@ def test_the_queue_is_counted_once_a_window_whoever_asks(db, count, put, make_re
 
 
 def test_a_count_that_takes_long_stands_for_longer(db, count, put, make_repository) -> None:
-    """A million jobs that wait cost Postgres a twentieth of its time at most, and whoever wants to know gets to know."""
+    """A million jobs that wait cost Postgres a twentieth of its time at most; whoever wants to know gets to know."""
     put(make_repository())
     count(0)
     put(make_repository())

@@ -35,6 +35,7 @@ class Handle:
     def __init__(self, nursery: Nursery) -> None:
         self.jobs: deque[Job] = deque()
         self.bytes_in_flight = 0
+        self.bytes_answered = 0
         self.heard_at = time.monotonic()
         self.is_dead = False
         self.fault = ""
@@ -98,6 +99,7 @@ class Handle:
                 return
             job = self.jobs.popleft()
             self.bytes_in_flight -= len(job.task.content)
+            self.bytes_answered += len(job.task.content)
             yield _with_cause(extract, job)
 
     def is_readable(self) -> bool:

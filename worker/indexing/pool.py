@@ -25,6 +25,9 @@ JOBS_IN_FLIGHT = 512
 _CRASHES = frozenset(
     {signal.SIGPROF, signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE, signal.SIGSYS}
 )
+WORN_AFTER_BYTES = 32_000_000
+"""An extractor that has read so much is replaced: tree-sitter's binding keeps every content that it parsed."""
+
 STALLED_AFTER = 5  # times the seconds a file may take
 
 
@@ -84,7 +87,9 @@ class ExtractorPool:
     def _assign(self, source: Iterator[Task]) -> bool:
         """Give the least busy process the next job until all have enough; false when nothing is left to wait for."""
         while True:
-            handle = min(self._handles, key=lambda handle: handle.bytes_in_flight)
+            handle = min(self._fresh(), key=lambda handle: handle.bytes_in_flight, default=None)
+            if handle is None:
+                break
             if handle.bytes_in_flight >= BYTES_IN_FLIGHT or len(handle.jobs) >= JOBS_IN_FLIGHT:
                 break
             job = self._retries.popleft() if self._retries else _next_job(source)
@@ -92,6 +97,14 @@ class ExtractorPool:
                 break
             handle.give(job)
         return any(handle.jobs for handle in self._handles)
+
+    def _fresh(self) -> list[Handle]:
+        """Those that are not worn; a worn one without a job gives way to a new one."""
+        for place, handle in enumerate(self._handles):
+            if handle.bytes_answered >= WORN_AFTER_BYTES and not handle.jobs:
+                handle.close()
+                self._handles[place] = self._new_handle()
+        return [handle for handle in self._handles if handle.bytes_answered < WORN_AFTER_BYTES]
 
     def _ready(self) -> list[Handle]:
         """Handles with something to read, after a wait; what can be written meanwhile is."""
