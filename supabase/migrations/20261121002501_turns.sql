@@ -78,7 +78,7 @@ exception when sqlstate 'QU001' then
     null;
 end $$;
 
--- As before, from the floor on.
+-- As before, from the heads and the floor on.
 create or replace function queue.turns(
     p_types text[], p_wanted integer, p_lanes integer, p_barren uuid[],
     out jobs uuid[], out tags double precision[], out slots integer[], out barren uuid[], out crowded uuid[],
@@ -216,7 +216,7 @@ begin
     select claimed.* from claimed where (select count(*) from clock) = 1;
 end $$;
 
--- As before, from the floor on.
+-- As before, from the head and the floor on.
 create or replace function queue.take_single(p_worker uuid, p_types text[]) returns queue.claimed language plpgsql as $$
 #variable_conflict use_column
 declare
@@ -290,7 +290,7 @@ begin
     return claimed;
 end $$;
 
--- As before; now and then it raises the floor.
+-- As before; heads and floor are raised now and then, and heads whenever a claim has passed what had lowered one.
 create or replace function queue.claim(p_worker uuid, p_types text[], p_limit integer)
 returns setof queue.claimed language plpgsql
 set enable_seqscan to off set plan_cache_mode to force_generic_plan set jit to off as $$
@@ -399,7 +399,7 @@ begin
     from (select min(run_after) as next_due from queue.waiting where hold = 'time') l;
 end $$;
 
--- As before; and a lane without a turn gets one.
+-- As before; a head that hides a ready job is none, and a lane without a turn gets one.
 create or replace function queue.mend() returns integer language plpgsql
 set enable_seqscan to off as $$
 declare
