@@ -29,7 +29,10 @@ def counted(line: Line) -> None:
 
 
 def test_a_lone_job_is_claimed_without_comparing_turns(line: Line):
-    """It has its events, its place in the running table and its lane's tag; the lane sleeps, and wakes for the next."""
+    """It has its events, its place in the running table and its lane's tag.
+
+    The claim after it finds the lane empty and puts it to sleep; it wakes for the next job.
+    """
     (tenant,) = line.tenants(1)
     tags = []
     for _ in range(3):
@@ -40,12 +43,13 @@ def test_a_lone_job_is_claimed_without_comparing_turns(line: Line):
         (claim,) = [row["context"] for row in events if row["event_type"] == "claim"]
         assert claim == {"worker": str(line.me), "attempt": 1, "lease_token": start.token}
         assert line.count("select count(*)::int from queue.running where token = %s", start.token) == 1
+        assert line.claim(10) == []
         assert not is_awake(line, tenant)
         tags.append(line.count("select virtual_time from queue_lanes where user_id = %s", tenant))
         line.complete([start])
     assert line.holds() == {}
     assert tags == [1, 2, 3]
-    assert ways(line) == (3, 0)
+    assert ways(line) == (6, 0)
 
 
 @pytest.mark.parametrize("what", ["a second job", "a second tenant", "a cap", "a busy repository", "another type"])
@@ -96,6 +100,7 @@ def test_a_lone_job_that_somebody_holds_is_not_waited_for(line: Line):
     with line.connections(1)[0] as holder, holder.transaction():
         holder.execute("select from queue_lanes where user_id = %s for key share", (tenant,))
         assert len(line.claim(1)) == 1
+        assert line.claim(1) == []
         assert is_awake(line, tenant)  # whoever holds it is about to make a job ready
 
 
@@ -116,6 +121,7 @@ def test_jobs_of_a_paused_type_do_not_keep_a_lane_awake(line: Line):
     assert line.count("select queue.mend()") == 0
     line.jobs(tenant, 1)
     assert len(line.claim(10, ["light", "held"])) == 1
+    assert line.claim(10, ["light", "held"]) == []  # finds that the rest is paused
     assert not line.count("select due from queue.look()")
     line.db.execute("select queue.set_paused('held', false)")
     assert line.count("select due from queue.look()")

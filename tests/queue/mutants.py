@@ -54,13 +54,16 @@ SLOWER = [
     _one("renew_releases_what_was_just_claimed", "renew", "and r.claimed_at < previous ", ""),
     _one("anybody_may_rescue", "orphans", "and me.renewing_since <= clock_timestamp() - p_lease", ""),
     _one(
-        "the_quick_way_ignores_other_types", "take_single", "active = queue.has_ready(lane.user_id)", "active = false"
+        "the_quick_way_ignores_other_types",
+        "claim",
+        "perform queue.settle(array[single.empty_lane]);",
+        "update public.queue_lanes set active = false where user_id = single.empty_lane;",
     ),
     _one(
         "the_quick_way_ignores_busy_repositories",
         "take_single",
-        "if repository is not null and exists (",
-        "if repository is null and exists (",
+        "where r.repository_id = repository;",
+        "where r.repository_id <> repository;",
     ),
     _one("a_resumed_type_sleeps_on", "set_paused", "perform queue.activate(lanes);", "null;"),
     _one("caps_are_not_counted", "turns", "max_running - (select count(*)::integer", "max_running - (select 0"),

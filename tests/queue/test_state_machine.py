@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from tests.queue import model, mutants
 from worker.database.connect import connect, connect_async
+from worker.database.patience import AsyncConnection
 from worker.errors import LeaseLost
 from worker.job import Ending, Job, Outcome, new_job_id
 from worker.queue import lease
@@ -30,7 +31,6 @@ from worker.queue.rescue import rescue
 from worker.queue.seal import seal_log, take_unsealed
 
 T = TypeVar("T")
-AsyncConnection = psycopg.AsyncConnection[dict[str, Any]]
 
 LEASE = 3600.0  # longer than any example takes
 TYPES = ("full_index", "incremental_update", "validate", "tidy")

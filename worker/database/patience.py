@@ -40,6 +40,11 @@ class AsyncConnection(psycopg.AsyncConnection[dict[str, Any]]):
     tried_at = float("-inf")
     """When its pool last saw it answer; of time.monotonic()."""
 
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        """As psycopg's."""
+        super().__init__(*arguments, **named)
+        self.kept_cursors: dict[type[Any], psycopg.AsyncCursor[Any]] = {}
+
     async def wait(self, gen: PQGen[RV], *arguments: Any, **named: Any) -> RV:
         """As psycopg's, watched."""
         if self.in_place_seconds:

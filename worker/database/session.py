@@ -3,15 +3,12 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Any
 
 import psycopg
 
 from worker.database.connect import connect_async
 from worker.database.patience import AsyncConnection
 from worker.errors import DatabaseUnavailable
-
-Connection = psycopg.AsyncConnection[dict[str, Any]]
 
 # Behind a pooler whose mode was changed under us.
 _NOT_PREPARED = (psycopg.errors.InvalidSqlStatementName, psycopg.errors.DuplicatePreparedStatement)
@@ -28,7 +25,7 @@ class Session:
         self._connection: AsyncConnection | None = None
 
     @contextlib.asynccontextmanager
-    async def connection(self, *, in_place_seconds: float = 0) -> AsyncIterator[Connection]:
+    async def connection(self, *, in_place_seconds: float = 0) -> AsyncIterator[AsyncConnection]:
         """The connection; raises DatabaseUnavailable when none can be made.
 
         `in_place_seconds`: so long its user would rather wait for an answer in place than let the loop turn.
@@ -61,5 +58,5 @@ class Session:
                 await connection.close()
 
 
-def _is_broken(connection: Connection, failure: psycopg.Error) -> bool:
+def _is_broken(connection: AsyncConnection, failure: psycopg.Error) -> bool:
     return connection.broken or connection.closed or isinstance(failure, psycopg.OperationalError)

@@ -2,15 +2,11 @@
 
 from collections.abc import Sequence
 from operator import attrgetter
-from typing import Any
 from uuid import UUID
 
-import psycopg
-from psycopg.rows import args_row
-
+from worker.database.kept import kept_cursor
+from worker.database.patience import AsyncConnection
 from worker.job import Job
-
-Connection = psycopg.AsyncConnection[dict[str, Any]]
 
 # In the order of Job's fields.
 _CLAIM = """
@@ -19,12 +15,11 @@ select id, job_type, lease_token, attempt, max_attempts, payload, queued_at, sta
 from queue.claim(%s, %s, %s)"""
 
 
-async def claim(connection: Connection, worker_id: UUID, job_types: Sequence[str], limit: int) -> list[Job]:
+async def claim(connection: AsyncConnection, worker_id: UUID, job_types: Sequence[str], limit: int) -> list[Job]:
     """Claim up to `limit` jobs of these types for this worker, in the order of the tenants' turns.
 
     Waits for nobody but another claim.
     """
-    async with connection.cursor(binary=True, row_factory=args_row(Job)) as cursor:
-        await cursor.execute(_CLAIM, (worker_id, list(job_types), limit))
-        jobs = await cursor.fetchall()
-    return sorted(jobs, key=attrgetter("lease_token"))
+    cursor = kept_cursor(connection, Job)
+    await cursor.execute(_CLAIM, (worker_id, list(job_types), limit))
+    return sorted(await cursor.fetchall(), key=attrgetter("lease_token"))

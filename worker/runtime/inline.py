@@ -131,11 +131,12 @@ class Inline:
     async def _run(self) -> None:
         """One of the inline slots: job after job until none waits."""
         gave_way = time.monotonic()
+        runner = asyncio.current_task()
         while self._queue:
             held = self._queue.popleft()
             started = time.monotonic()
             metrics.picked_up(held.job.job_type, (held.job.started_at - held.job.queued_at).total_seconds())
-            outcome = await self._attempt(held)
+            outcome = await self._attempt(held, runner)
             held.seconds = (now := time.monotonic()) - started
             if outcome.ending is Ending.COMPLETE and not held.is_told:
                 held.result = outcome.result
@@ -146,13 +147,13 @@ class Inline:
                 await asyncio.sleep(0)
                 gave_way = time.monotonic()
 
-    async def _attempt(self, held: "Held") -> Outcome:
-        """Run the handler and say how it went; everything it may raise is caught here."""
+    async def _attempt(self, held: "Held", runner: asyncio.Task[Any] | None) -> Outcome:
+        """Run the handler in this task and say how it went; everything it may raise is caught here."""
         job, backoff = held.job, self._settings.worker_backoff_seconds
         if held.stopped is not None:
             return _stopped(held, backoff)
         context = _Context(job, self._settings, held, self._pool, self._logs, self._heartbeat)
-        held.begin(job.timeout_seconds or self._settings.worker_timeout_seconds)
+        held.begin(runner, job.timeout_seconds or self._settings.worker_timeout_seconds)
         try:
             registration = find(job.job_type)
             result = await registration.run(context, parse_payload(registration, job))
@@ -294,11 +295,11 @@ class Held:
         """The job has said something that must be written before its end."""
         return self.is_logged or self.reporter is not None
 
-    def begin(self, limit: float) -> None:
-        """The handler starts now, in the current task, and has this many seconds."""
+    def begin(self, runner: asyncio.Task[Any] | None, limit: float) -> None:
+        """The handler starts now, in this task, and has this many seconds."""
         self.limit = limit
         self.deadline = time.monotonic() + limit
-        self.runner = asyncio.current_task()
+        self.runner = runner
 
     def stop(self, reason: Stop) -> None:
         """Remember why, and interrupt the handler if it runs."""
