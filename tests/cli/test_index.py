@@ -3,6 +3,7 @@
 import json
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +11,10 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.cli.conftest import USER
+from tests.fixtures.own_server import OwnServer
 from tests.fixtures.workers import WorkerProcess, eventually
+from worker.database.connect import connect
 
 Worker = Callable[..., Any]
 Start = Callable[..., subprocess.Popen[str]]
@@ -115,6 +119,33 @@ def test_follow_waits_for_a_queued_job(worker: Worker, start: Start, git_reposit
     assert following.returncode == 0
     assert "attempt started" in out
     assert " complete " in out
+
+
+def test_follow_goes_on_when_postgres_comes_back(
+    start: Start, git_repository: Callable[..., Any], own_server: OwnServer
+) -> None:
+    """`logs --follow` says once that it waits, and then prints what it would have printed."""
+    made, database = git_repository("project", files=SOURCE), {"DATABASE_URL": own_server.url}
+    with connect(own_server.url, name="test") as connection:
+        connection.execute("insert into auth.users (id) values (%s)", (USER,))
+    out, err = start("index", str(made.path), "--detach", "--json", **database).communicate(timeout=60)
+    assert out, err
+    job_id = json.loads(out)["job_id"]
+    following = start("logs", job_id, "--follow", **database)
+    assert following.stderr is not None
+    said: list[str] = []
+    reading = threading.Thread(target=lambda: said.extend(following.stderr or ()), daemon=True)
+    reading.start()
+    eventually(lambda: "no worker is running" in "".join(said), what="the sentence about workers")
+    own_server.stop()
+    eventually(lambda: "Trying again" in "".join(said), what="the sentence about Postgres")
+    own_server.start()
+    start("index", str(made.path), **database).communicate(timeout=60)
+    assert following.stdout is not None
+    assert " complete " in following.stdout.read()
+    assert following.wait(30) == 0
+    reading.join(10)
+    assert "".join(said).count("Trying again") == 1
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.joblog.rows import Row
-from worker.errors import NotFound
+from worker.errors import LogStoreError, NotFound
 from worker.joblog.identity import LogIdentity
 from worker.joblog.read import read_log
 from worker.joblog.seal import seal
@@ -71,16 +71,27 @@ class Life:
             again=lambda: self.row.parts,
         )
 
-    def follow(self, wait: Callable[[float], Any] = time.sleep, *, spool: bool = True) -> Iterator[bytes]:
+    def now(self) -> LogState:
+        """What the row says."""
+        return LogState(self.row.parts, self.token, self.finished)
+
+    def follow(
+        self,
+        wait: Callable[[float], Any] = time.sleep,
+        *,
+        spool: bool = True,
+        store: LocalStore | None = None,
+        **more: Any,
+    ) -> Iterator[bytes]:
         """The log as somebody who watches gets it."""
         return follow(
-            self.store,
+            store or self.store,
             self.spool if spool else None,
             job_id=self.attempt(1).job_id,
             created_at=self.attempt(1).created_at,
-            state=lambda: LogState(self.row.parts, self.token, self.finished),
             poll=0.01,
             wait=wait,
+            **{"state": self.now, **more},
         )
 
 
@@ -223,6 +234,70 @@ def test_a_new_line_is_seen_at_the_next_look(life: Life) -> None:
 
     assert numbers(life.follow(wait)) == list(range(7))
     assert len(looks) == 5
+
+
+class Flaky(LocalStore):
+    """A store of which every third call fails."""
+
+    calls = 0
+
+    def _may_fail(self) -> None:
+        self.calls += 1
+        if self.calls % 3 == 0:
+            raise LogStoreError("The log store does not answer.", retryable=True)
+
+    def get(self, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """Or not."""
+        self._may_fail()
+        return super().get(key, start, length)
+
+    def list(self, prefix: str, start_after: str | None = None) -> Iterator[tuple[str, int]]:
+        """Or not."""
+        self._may_fail()
+        return super().list(prefix, start_after)
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_following_waits_while_the_store_or_the_database_is_away(life: Life, tmp_path: Any, here: bool) -> None:
+    """Each line once all the same; the trouble is told once each time, and the first look must go well."""
+    told: list[str] = []
+    steps: list[int] = []
+    life.write(1, range(3))
+
+    def state() -> LogState:
+        if len(steps) % 4 == 2:
+            raise ConnectionError("Postgres does not answer.")
+        return life.now()
+
+    def wait(_: float) -> None:
+        steps.append(len(steps))
+        if len(steps) == 4:
+            life.write(1, range(3, 6))
+        if len(steps) == 12:
+            life.ship(1)
+            life.claim(2)
+            life.write(2, range(6, 9))
+        if len(steps) == 24:
+            life.seal(2)
+            life.finished = True
+
+    lines = life.follow(
+        wait, spool=here, store=Flaky(tmp_path / "store", "worker-logs"), state=state,
+        passing=(LogStoreError, ConnectionError), on_trouble=lambda failure: told.append(str(failure)),
+    )  # fmt: skip
+    assert numbers(lines) == list(range(9))
+    assert "Postgres does not answer." in told
+    assert len(told) < len(steps)
+
+
+def test_following_ends_when_the_first_look_fails(life: Life) -> None:
+    """A wrong password does not pass by waiting."""
+
+    def state() -> LogState:
+        raise LogStoreError("access denied", retryable=False)
+
+    with pytest.raises(LogStoreError, match="denied"):
+        next(life.follow(state=state))
 
 
 def test_giving_up_following_closes_the_spool(life: Life) -> None:

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from uuid import UUID
 
+import psycopg
 import typer
 
 from worker.cli.state import State
-from worker.errors import NotFound
+from worker.errors import DatabaseUnavailable, LogStoreError, NotFound
 from worker.job import Status
 from worker.joblog.choose import Choice, moment
 from worker.joblog.read import read_log
@@ -22,6 +23,9 @@ from worker.queue.seal import log_state
 
 SECONDS_TO_WAIT_FOR_SEALING = 10.0
 SECONDS_OF_AN_ADDRESS = 3600
+
+# What does not end a command that follows: Postgres or the log store may be away for a while.
+_PASSING = (LogStoreError, DatabaseUnavailable, psycopg.OperationalError)
 
 
 def choice(since: str | None, level: str, attempt: int | None) -> Choice:
@@ -98,8 +102,12 @@ def _followed(state: State, job_id: UUID) -> Iterator[bytes]:
         finished = row.status.is_terminal and (row.sealed or row.token is None or waited)
         return LogState(parts=row.parts, token=row.token, finished=finished)
 
+    def tell(failure: Exception) -> None:
+        state.aside.print(f"{failure}\nTrying again until it answers.", style="dim", markup=False, highlight=False)
+
     store, spool = open_store(state.settings), Spool(state.settings.state_dir / "spool")
-    yield from follow(store, spool, job_id=job_id, created_at=_row(state, job_id).created_at, state=now)
+    created_at = _row(state, job_id).created_at
+    yield from follow(store, spool, job_id=job_id, created_at=created_at, state=now, passing=_PASSING, on_trouble=tell)
 
 
 def _row(state: State, job_id: UUID) -> Row:

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from worker.errors import NotFound
+from worker.errors import LogStoreError, NotFound
 from worker.joblog.clean import LONGEST_REST, clean_lines, marker
 from worker.joblog.identity import LogIdentity, Segment
 from worker.joblog.read import LogPlace
@@ -23,6 +23,9 @@ from worker.joblog.store import LogStore
 
 SECONDS_BETWEEN_LISTINGS = 2.0
 """How often the store is asked for segments of an attempt that runs elsewhere."""
+
+SECONDS_AFTER_TROUBLE = 2.0
+"""How soon a database or a store that did not answer is asked again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +46,34 @@ def follow(
     state: Callable[[], LogState],
     poll: float = 0.5,
     wait: Callable[[float], Any] = time.sleep,
+    passing: tuple[type[Exception], ...] = (LogStoreError,),
+    on_trouble: Callable[[Exception], None] = lambda _failure: None,
 ) -> Iterator[bytes]:
-    """The log's lines so far, then each new one, until `state` says that it is finished and the rest is read."""
+    """The log's lines so far, then each new one, until `state` says that it is finished and the rest is read.
+
+    After a first look that went well, failures of these `passing` kinds, of `state` or the store, are waited out
+    however long they last; `on_trouble` learns of the first in a row.
+    """
     tail = _Tail(LogPlace(store, spool, job_id, created_at))
+    went_well: bool | None = None
     while True:
-        now = state()
         try:
-            yield from tail.news(now)
-        except NotFound:
-            if state() == now:
-                raise  # not sealed meanwhile, but gone
+            now = state()
+            try:
+                yield from tail.news(now)
+            except NotFound:
+                if state() == now:
+                    raise  # not sealed meanwhile, but gone
+                continue
+        except passing as failure:
+            if went_well is None:
+                raise
+            if went_well:
+                on_trouble(failure)
+            went_well = False
+            wait(SECONDS_AFTER_TROUBLE)
             continue
+        went_well = True
         if now.finished:
             return
         wait(poll)
