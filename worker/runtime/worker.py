@@ -113,7 +113,6 @@ class Worker:
             asyncio.create_task(self.logs.keep()),
             *([asyncio.create_task(self._listen())] if self.settings.worker_listen else []),
         ]
-        _spare_the_collector()
         try:
             await self._claim_until_drained(until_idle)
             await self._drain()
@@ -328,16 +327,6 @@ class Worker:
             await asyncio.to_thread(self.heartbeat.check)
 
 
-def _spare_the_collector() -> None:
-    """What is imported by now stays for good, and what a batch of jobs makes is freed by its reference counts.
-
-    To look through both again and again took a seventh of a busy worker's time.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(10_000, 10, 10)
-
-
 async def run_worker(
     settings: Settings,
     database_url: str,
@@ -352,7 +341,18 @@ async def run_worker(
         get_logger().info("worker starts", slots=settings.worker_slots, metrics_port=health.port)
         if on_ready is not None:
             on_ready(health.port)
+        _spare_the_collector()
         await worker.run(until_idle=until_idle)
         get_logger().info("worker ended")
     finally:
         health.close()
+
+
+def _spare_the_collector() -> None:
+    """What is imported by now stays for good, and what a batch of jobs makes is freed by its reference counts.
+
+    To look through both again and again took a seventh of a busy worker's time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 10)
