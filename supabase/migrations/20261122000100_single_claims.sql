@@ -2,10 +2,9 @@
 -- moved aside, too.
 
 -- The one ready job of the only lane that is awake, or that lane if it has none. The lane stays awake: the claim that
--- finds it empty, when nobody waits for its answer any more, puts it to sleep. Only queue.claim calls it.
--- squawk-ignore ban-drop-function
-drop function queue.take_single(uuid, text[]);
-create function queue.take_single(p_worker uuid, p_types text[], out job queue.claimed, out empty_lane uuid)
+-- finds it empty, when nobody waits for its answer any more, puts it to sleep.
+-- Beside queue.take_single, which a claim that runs at this moment may still call.
+create function queue.take_lone(p_worker uuid, p_types text[], out job queue.claimed, out empty_lane uuid)
 language plpgsql as $$
 #variable_conflict use_column
 declare
@@ -82,8 +81,8 @@ begin
     end if;
 end $$;
 
--- As before, and of lanes of which the claim has moved jobs aside, for the types that were asked for. Only queue.claim
--- calls it.
+-- As before, and of lanes of which the claim has moved jobs aside, for the types that were asked for. A claim
+-- that runs at this moment calls it with three arguments, as before.
 -- squawk-ignore ban-drop-function
 drop function queue.raise_heads(bigint, text[], boolean);
 create function queue.raise_heads(p_after_token bigint, p_types text[], p_all boolean, p_lanes uuid[] default '{}')
@@ -223,7 +222,7 @@ declare
     rounds integer := 0;
     barren uuid[] := '{}';
     turn record;
-    single record;
+    lone record;
     parked uuid[] := '{}';
     has_lanes boolean;
     has_due boolean;
@@ -256,18 +255,18 @@ begin
         types := array(select unnest(p_types) except select job_type from queue.paused_types);
     end if;
     if wanted > 0 then
-        single := queue.take_single(p_worker, types);
-        if (single.job).id is not null then
+        lone := queue.take_lone(p_worker, types);
+        if (lone.job).id is not null then
             if random() * 512 < 1 then
-                perform queue.raise_heads((single.job).lease_token - 1, types, true);
+                perform queue.raise_heads((lone.job).lease_token - 1, types, true);
             end if;
-            return next single.job;
+            return next lone.job;
             return;
         end if;
-        if single.empty_lane is not null and not has_due then
+        if lone.empty_lane is not null and not has_due then
             -- Nobody waits for the disk: a lane that has lost its sleep is put to sleep again.
             perform set_config('synchronous_commit', 'off', true);
-            perform queue.settle(array[single.empty_lane]);
+            perform queue.settle(array[lone.empty_lane]);
             return;
         end if;
     end if;
@@ -314,5 +313,19 @@ begin
     end if;
 end $$;
 
-revoke all on function queue.take_single, queue.raise_heads from public;
-grant execute on function queue.take_single, queue.raise_heads to service_role;
+-- As before; a lane that is awake and has nothing ready is no reason to claim.
+create or replace function queue.look(out due boolean, out next_due_seconds double precision) language plpgsql
+set enable_seqscan to off as $$
+declare
+    -- First of all: with a newer floor than the rows it would pass over turns that were there.
+    floor_before constant double precision := coalesce(pg_sequence_last_value('queue.turns_floor'), 0) / 1e6;
+begin
+    select exists (select from queue.turns t where t.virtual_time >= floor_before and queue.has_ready(t.user_id))
+           or coalesce(l.next_due <= clock_timestamp(), false),
+           case when l.next_due is not null then greatest(extract(epoch from l.next_due - clock_timestamp()), 0) end
+    into due, next_due_seconds
+    from (select min(run_after) as next_due from queue.waiting where hold = 'time') l;
+end $$;
+
+revoke all on function queue.take_lone, queue.raise_heads from public;
+grant execute on function queue.take_lone, queue.raise_heads to service_role;

@@ -264,6 +264,10 @@ def test_following_waits_while_the_store_or_the_database_is_away(life: Life, tmp
     steps: list[int] = []
     life.write(1, range(3))
 
+    def tell(failure: Exception, is_first: bool) -> None:
+        if is_first:
+            told.append(str(failure))
+
     def state() -> LogState:
         if len(steps) % 4 == 2:
             raise ConnectionError("Postgres does not answer.")
@@ -283,11 +287,43 @@ def test_following_waits_while_the_store_or_the_database_is_away(life: Life, tmp
 
     lines = life.follow(
         wait, spool=here, store=Flaky(tmp_path / "store", "worker-logs"), state=state,
-        passing=(LogStoreError, ConnectionError), on_trouble=lambda failure: told.append(str(failure)),
+        passing=(LogStoreError, ConnectionError), on_trouble=tell,
     )  # fmt: skip
     assert numbers(lines) == list(range(9))
     assert "Postgres does not answer." in told
     assert len(told) < len(steps)
+
+
+def test_a_mark_of_a_lost_attempt_is_shown_once_though_reading_it_failed(life: Life, tmp_path: Any) -> None:
+    """It has no number among the attempt's lines."""
+    life.write(1, range(2))
+    life.ship(1)
+    life.claim(2)
+    life.write(2, range(2, 4))
+    life.seal(2)
+    life.finished = True
+
+    class Broken(LocalStore):
+        """The first three readings end after some lines."""
+
+        tries = 0
+
+        def get(self, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+            whole = b"".join(super().get(key, start, length))
+            self.tries += 1
+            yield whole if self.tries > 3 else whole[: whole.index(b"log cut off") + 200]
+            if self.tries <= 3:
+                raise LogStoreError("The connection was cut.", retryable=True)
+
+    looks: list[LogState] = []
+
+    def state() -> LogState:
+        looks.append(life.now())
+        return LogState([], life.token, False) if len(looks) == 1 else looks[-1]
+
+    seen = list(life.follow(lambda _: None, spool=False, store=Broken(tmp_path / "store", "worker-logs"), state=state))
+    assert [json.loads(line).get("event") for line in seen].count("log cut off") == 2
+    assert numbers(iter(seen)) == [0, 1, 2, 3]
 
 
 def test_following_ends_when_the_first_look_fails(life: Life) -> None:

@@ -56,12 +56,12 @@ SLOWER = [
     _one(
         "the_quick_way_ignores_other_types",
         "claim",
-        "perform queue.settle(array[single.empty_lane]);",
-        "update public.queue_lanes set active = false where user_id = single.empty_lane;",
+        "perform queue.settle(array[lone.empty_lane]);",
+        "update public.queue_lanes set active = false where user_id = lone.empty_lane;",
     ),
     _one(
         "the_quick_way_ignores_busy_repositories",
-        "take_single",
+        "take_lone",
         "where r.repository_id = repository;",
         "where r.repository_id <> repository;",
     ),

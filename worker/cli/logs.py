@@ -22,6 +22,7 @@ from worker.queue.seal import LogState as Row
 from worker.queue.seal import log_state
 
 SECONDS_TO_WAIT_FOR_SEALING = 10.0
+SECONDS_TO_WAIT_FOR_SEALING_AFTER_TROUBLE = 60.0
 SECONDS_OF_AN_ADDRESS = 3600
 
 # What does not end a command that follows: Postgres or the log store may be away for a while.
@@ -92,18 +93,22 @@ def log_lines(state: State, job_id: UUID) -> Iterator[bytes]:
 
 def _followed(state: State, job_id: UUID) -> Iterator[bytes]:
     ended_at: float | None = None
+    patience = SECONDS_TO_WAIT_FOR_SEALING
 
     def now() -> LogState:
         nonlocal ended_at
         row = _row(state, job_id)
         if row.status.is_terminal and ended_at is None:
             ended_at = time.monotonic()
-        waited = ended_at is not None and time.monotonic() - ended_at > SECONDS_TO_WAIT_FOR_SEALING
+        waited = ended_at is not None and time.monotonic() - ended_at > patience
         finished = row.status.is_terminal and (row.sealed or row.token is None or waited)
         return LogState(parts=row.parts, token=row.token, finished=finished)
 
-    def tell(failure: Exception) -> None:
-        state.aside.print(f"{failure}\nTrying again until it answers.", style="dim", markup=False, highlight=False)
+    def tell(failure: Exception, is_first: bool) -> None:
+        nonlocal ended_at, patience
+        ended_at, patience = None, SECONDS_TO_WAIT_FOR_SEALING_AFTER_TROUBLE  # the worker could not seal it either
+        if is_first:
+            state.aside.print(f"{failure}\nTrying again until it answers.", style="dim", markup=False, highlight=False)
 
     store, spool = open_store(state.settings), Spool(state.settings.state_dir / "spool")
     created_at = _row(state, job_id).created_at

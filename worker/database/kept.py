@@ -24,13 +24,13 @@ def kept_cursor(connection: AsyncConnection, row: type[Row]) -> psycopg.AsyncCur
 def read_json(data: str | bytes) -> Any:
     """As json.loads, several times as fast.
 
-    What is nested too deeply for Python comes as an object that says so: a row that cannot be read would keep those
-    beside it from being read as well.
+    What Postgres takes and Python does not (nested too deeply, a number of thousands of digits) comes as an object that
+    says so: a row that cannot be read would keep those beside it from being read as well.
     """
     try:
         return from_json(data)
-    except ValueError:  # nested more deeply than it reads
+    except ValueError:
         try:
             return json.loads(data)
-        except RecursionError:
-            return {"unreadable": "nested too deeply"}
+        except (ValueError, RecursionError) as failure:
+            return {"unreadable": str(failure)}

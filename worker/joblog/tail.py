@@ -47,12 +47,12 @@ def follow(
     poll: float = 0.5,
     wait: Callable[[float], Any] = time.sleep,
     passing: tuple[type[Exception], ...] = (LogStoreError,),
-    on_trouble: Callable[[Exception], None] = lambda _failure: None,
+    on_trouble: Callable[[Exception, bool], None] = lambda _failure, _is_first: None,
 ) -> Iterator[bytes]:
     """The log's lines so far, then each new one, until `state` says that it is finished and the rest is read.
 
     After a first look that went well, failures of these `passing` kinds, of `state` or the store, are waited out
-    however long they last; `on_trouble` learns of the first in a row.
+    however long they last; `on_trouble` learns of each, and whether it is the first in a row.
     """
     tail = _Tail(LogPlace(store, spool, job_id, created_at))
     went_well: bool | None = None
@@ -68,8 +68,7 @@ def follow(
         except passing as failure:
             if went_well is None:
                 raise
-            if went_well:
-                on_trouble(failure)
+            on_trouble(failure, went_well)
             went_well = False
             wait(SECONDS_AFTER_TROUBLE)
             continue
@@ -88,6 +87,7 @@ class _Tail:
         self._parts: Parts = ()
         self._offsets: dict[int, int] = {}  # by token: bytes of the spool that were read
         self._counts: Counter[int] = Counter()  # by attempt: lines given
+        self._cuts = 0  # marks of attempts without an end, given from sealed logs
         self._last: dict[int, bytes] = {}  # by token: the last line given
         self._attempt = 0
         self._spooled: set[int] = set()
@@ -114,11 +114,15 @@ class _Tail:
 
     def _unseen(self, parts: Parts) -> Iterator[bytes]:
         passed: Counter[int] = Counter()
+        cuts = 0
         self._attempt = 0
         for line in lines_of_parts(self._place.store, parts):
             self._attempt = _attempt_of(line, self._attempt)
             if _is_cut_off(line):
-                yield line
+                cuts += 1
+                if cuts > self._cuts:
+                    self._cuts += 1
+                    yield line
                 continue
             passed[self._attempt] += 1
             if passed[self._attempt] > self._counts[self._attempt]:
