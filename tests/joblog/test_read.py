@@ -326,14 +326,17 @@ def test_a_mark_of_a_lost_attempt_is_shown_once_though_reading_it_failed(life: L
     assert numbers(iter(seen)) == [0, 1, 2, 3]
 
 
-def test_following_ends_when_the_first_look_fails(life: Life) -> None:
+def test_following_ends_when_the_first_look_at_the_store_fails(life: Life, tmp_path: Any) -> None:
     """A wrong password does not pass by waiting."""
 
-    def state() -> LogState:
-        raise LogStoreError("access denied", retryable=False)
+    class Closed(LocalStore):
+        """It lets nobody in."""
+
+        def list(self, prefix: str, start_after: str | None = None) -> Iterator[tuple[str, int]]:
+            raise LogStoreError("access denied", retryable=False)
 
     with pytest.raises(LogStoreError, match="denied"):
-        next(life.follow(state=state))
+        next(life.follow(store=Closed(tmp_path / "store", "worker-logs")))
 
 
 def test_giving_up_following_closes_the_spool(life: Life) -> None:

@@ -41,10 +41,11 @@ def choice(since: str | None, level: str, attempt: int | None) -> Choice:
 
 def print_log(state: State, job_id: UUID, chosen: Choice, *, follow: bool, as_json: bool) -> None:
     """Print the log; with `follow`, go on until the job has ended and its log is sealed."""
+    row = _row(state, job_id)
     if not as_json:
-        _tell_if_nothing_comes(state, job_id, follow=follow)
+        _tell_if_nothing_comes(state, row, follow=follow)
     color = state.out.is_terminal
-    for line in chosen.of(_followed(state, job_id) if follow else log_lines(state, job_id)):
+    for line in chosen.of(_followed(state, job_id, row.created_at) if follow else log_lines(state, job_id)):
         # As JSON the log's own bytes; whoever reads a line at a time gets it when it is written.
         typer.echo(line.rstrip(b"\n") if as_json else render(line, color=color))
 
@@ -64,8 +65,7 @@ def print_url(state: State, job_id: UUID) -> None:
         typer.echo(address)
 
 
-def _tell_if_nothing_comes(state: State, job_id: UUID, *, follow: bool) -> None:
-    row = _row(state, job_id)
+def _tell_if_nothing_comes(state: State, row: Row, *, follow: bool) -> None:
     if follow and row.status == Status.QUEUED and not state.ask(has_live_worker, state.settings.worker_lease_seconds):
         sentence = "It waits in the queue, and no worker is running: start one with `worker run`."
     elif row.token is None and row.status == Status.QUEUED:
@@ -91,7 +91,7 @@ def log_lines(state: State, job_id: UUID) -> Iterator[bytes]:
     )
 
 
-def _followed(state: State, job_id: UUID) -> Iterator[bytes]:
+def _followed(state: State, job_id: UUID, created_at: datetime) -> Iterator[bytes]:
     ended_at: float | None = None
     patience = SECONDS_TO_WAIT_FOR_SEALING
 
@@ -111,7 +111,6 @@ def _followed(state: State, job_id: UUID) -> Iterator[bytes]:
             state.aside.print(f"{failure}\nTrying again until it answers.", style="dim", markup=False, highlight=False)
 
     store, spool = open_store(state.settings), Spool(state.settings.state_dir / "spool")
-    created_at = _row(state, job_id).created_at
     yield from follow(store, spool, job_id=job_id, created_at=created_at, state=now, passing=_PASSING, on_trouble=tell)
 
 

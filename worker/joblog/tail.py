@@ -51,12 +51,13 @@ def follow(
 ) -> Iterator[bytes]:
     """The log's lines so far, then each new one, until `state` says that it is finished and the rest is read.
 
-    After a first look that went well, failures of these `passing` kinds, of `state` or the store, are waited out
-    however long they last; `on_trouble` learns of each, and whether it is the first in a row.
+    Failures of these `passing` kinds are waited out however long they last: of `state` always, of the store after a
+    first look that went well. `on_trouble` learns of each, and whether it is the first in a row.
     """
     tail = _Tail(LogPlace(store, spool, job_id, created_at))
-    went_well: bool | None = None
+    has_looked, is_well = False, True
     while True:
+        now: LogState | None = None
         try:
             now = state()
             try:
@@ -66,13 +67,13 @@ def follow(
                     raise  # not sealed meanwhile, but gone
                 continue
         except passing as failure:
-            if went_well is None:
+            if now is not None and not has_looked:
                 raise
-            on_trouble(failure, went_well)
-            went_well = False
+            on_trouble(failure, is_well)
+            is_well = False
             wait(SECONDS_AFTER_TROUBLE)
             continue
-        went_well = True
+        has_looked = is_well = True
         if now.finished:
             return
         wait(poll)
