@@ -113,6 +113,7 @@ class Worker:
             asyncio.create_task(self.logs.keep()),
             *([asyncio.create_task(self._listen())] if self.settings.worker_listen else []),
         ]
+        _spare_the_collector()
         try:
             await self._claim_until_drained(until_idle)
             await self._drain()
@@ -341,7 +342,6 @@ async def run_worker(
         get_logger().info("worker starts", slots=settings.worker_slots, metrics_port=health.port)
         if on_ready is not None:
             on_ready(health.port)
-        _spare_the_collector()
         await worker.run(until_idle=until_idle)
         get_logger().info("worker ended")
     finally:
