@@ -13,7 +13,7 @@ declare
     lane record;
     jobs uuid[];
     repository uuid;
-    ignored bigint;
+    ignored bigint;  -- what setval says: an assignment needs no query
 begin
     select l.user_id, l.weight, t.virtual_time, t.place into lane
     from (select (array_agg(x.user_id))[1] as user_id, min(x.virtual_time) as virtual_time,
@@ -103,8 +103,9 @@ begin
     select array_agg(l.user_id) into lanes
     from (select q.user_id from public.queue_lanes q
           where q.user_id = any (array(select r.user_id from queue.running r where r.token > since) || p_lanes)
-            and (p_all or q.user_id = any (p_lanes) or exists (select from queue.heads h where h.user_id = q.user_id and h.is_lowered
-                                   and h.job_type = any (p_types)))
+            and (p_all or q.user_id = any (p_lanes)
+                 or exists (select from queue.heads h where h.user_id = q.user_id and h.is_lowered
+                            and h.job_type = any (p_types)))
           for update skip locked) l;
     if lanes is null then
         return;

@@ -52,6 +52,21 @@ def test_a_claim_beside_an_old_snapshot_touches_as_much_after_thousands_of_jobs(
     assert late < early + jobs, (early, late)
 
 
+@pytest.mark.usefixtures("held_back")
+@pytest.mark.parametrize("limit", [1, 10])
+def test_jobs_that_were_moved_aside_beside_an_old_snapshot_are_not_read_again(line: Line, limit):
+    """Nobody can take their index entries away; the claim that has moved them raises the head past them."""
+    (tenant,) = line.tenants(1)
+    homes = line.repositories(tenant, 5)
+    fill(line, [tenant], 5000, repositories=homes)
+    assert len(line.claim(10)) == 5
+    assert line.claim(limit) == []
+    fill(line, [tenant], 60)
+    late = min(claim_cost(line) for _ in range(3))
+    assert line.holds() == {"repository": 4995, None: 30}
+    assert late < 2500
+
+
 def test_a_job_of_higher_priority_starts_first_whatever_has_been_passed(line: Line):
     """It is ready in front of where claims begin."""
     raise_always(line)
