@@ -44,7 +44,7 @@ def test_promise_11_a_restart_of_the_pooler_loses_nothing(start_worker, load, da
             load.flow_on()
         load.settle()
         load.check()
-        assert load.is_as_quick_as(before, "a new pooler")
+        load.as_before(before, "a new pooler")
         assert [line for worker in workers for line in worker.said("listening for new jobs")] == []
         stop_all(*workers)
 

@@ -25,7 +25,7 @@ def test_promise_11_postgres_goes_and_comes_back_under_load(start_worker, own_se
         load.flow_on()
     load.settle()
     load.check()
-    assert load.is_as_quick_as(before, "three ends of Postgres")
+    load.as_before(before, "three ends of Postgres")
     stop_all(*workers)
     load.check()
 
@@ -47,5 +47,5 @@ def test_promise_11_a_stream_of_ended_connections_loses_nothing(start_worker, lo
     load.settle()
     load.check()
     assert ended > seconds * 5
-    assert load.is_as_quick_as(before, f"{ended} ended connections")
+    load.as_before(before, f"{ended} ended connections")
     stop_all(*workers)
