@@ -27,10 +27,10 @@ needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
 
 def test_the_second_of_two_workers_on_a_port_is_told_what_to_do() -> None:
     """Both may have found it free a moment before; the first goes on."""
-    first = HealthServer("127.0.0.1", 0, lambda: (True, {}))
+    first = HealthServer("127.0.0.1", 0, lambda: (True, {}), before_metrics=lambda: None)
     try:
         with pytest.raises(PortUnavailable, match=f"Port {first.port} of 127.0.0.1 cannot be used") as told:
-            HealthServer("127.0.0.1", first.port, lambda: (True, {}))
+            HealthServer("127.0.0.1", first.port, lambda: (True, {}), before_metrics=lambda: None)
         assert told.value.hint is not None
         assert "--metrics-port or WORKER_METRICS_PORT" in told.value.hint
         assert urllib.request.urlopen(f"http://127.0.0.1:{first.port}/health/live").status == 200
@@ -55,7 +55,7 @@ def test_a_port_that_one_may_not_have_is_told_with_its_reason() -> None:
 @needs_ipv6
 def test_a_worker_answers_by_both_kinds_of_addresses() -> None:
     """On Fly, checks come by IPv4 and other Machines by IPv6."""
-    server = HealthServer("::", 0, lambda: (True, {}))
+    server = HealthServer("::", 0, lambda: (True, {}), before_metrics=lambda: None)
     try:
         for host in EVERYWHERE:
             assert urllib.request.urlopen(f"http://{host}:{server.port}/health").status == 200

@@ -119,7 +119,7 @@ class Settings(BaseSettings):
     )
 
     worker_metrics_seconds: float = Field(
-        10, ge=0.1, le=300, description="The whole queue is counted for metrics this often, by one process for all."
+        10, ge=0.1, le=300, description="A count of the whole queue for metrics stands this long, for all processes."
     )
 
     # Indexing

@@ -7,8 +7,11 @@ from typing import Any
 import pytest
 from psycopg.types.json import Jsonb
 
+from tests.fixtures.load import load, stop_all
 from tests.fixtures.workers import eventually
 from worker.job import new_job_id
+
+__all__ = ["load", "stop_all"]
 
 
 @pytest.fixture

@@ -17,8 +17,10 @@ Health = Callable[[], tuple[bool, dict[str, Any]]]
 class HealthServer:
     """Answers /health, /health/live and /metrics until closed; raises PortUnavailable."""
 
-    def __init__(self, host: str, port: int, health: Health) -> None:
-        self._server = ThreadingHTTPServer((host, port), _handler(health), bind_and_activate=False)
+    def __init__(self, host: str, port: int, health: Health, *, before_metrics: Callable[[], None]) -> None:
+        """`before_metrics` is called, and waited for, before metrics are answered."""
+        handler = _handler(health, before_metrics)
+        self._server = ThreadingHTTPServer((host, port), handler, bind_and_activate=False)
         self._server.socket.close()
         self._server.socket = listen_on(host, port, named=FOR_METRICS)
         self._server.daemon_threads = True
@@ -31,13 +33,14 @@ class HealthServer:
         self._server.server_close()
 
 
-def _handler(health: Health) -> type[BaseHTTPRequestHandler]:
+def _handler(health: Health, before_metrics: Callable[[], None]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         timeout = 10
 
         def do_GET(self) -> None:
             match self.path.partition("?")[0]:
                 case "/metrics":
+                    before_metrics()
                     self._answer(200, CONTENT_TYPE_LATEST, metrics.exposition())
                 case "/health/live":
                     self._answer(200, "application/json", b'{"status": "ok"}')

@@ -1,7 +1,6 @@
-"""What somebody must do now and then, without a leader: rescue, schedules, mending, sealing, pruning; and gauges."""
+"""What somebody must do now and then, without a leader: rescue, schedules, mending, sealing, pruning."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from datetime import timedelta
@@ -18,7 +17,6 @@ from worker.credentials.github_app import app_of
 from worker.indexing.languages import PARSER_VERSION
 from worker.job import INCREMENTAL_UPDATE, RECONCILE
 from worker.logging import get_logger
-from worker.queue.depth import gauges
 from worker.queue.maintenance import complain, may_rescue, take_due
 from worker.queue.mend import mend
 from worker.queue.prune import forget_workers, prune
@@ -73,7 +71,7 @@ class Maintenance:
         prompt = ["rescue", "schedules"]
         others = [name for name in self._tasks if name not in prompt]
         # These have a loop of their own: they must not wait behind a slow store or a long prune.
-        await asyncio.gather(self._keep_house(prompt), self._keep_house(others), self._keep_gauges())
+        await asyncio.gather(self._keep_house(prompt), self._keep_house(others))
 
     async def _keep_house(self, names: list[str]) -> None:
         while True:
@@ -194,18 +192,3 @@ class Maintenance:
         done = await redeliver(app)
         if done.asked:
             get_logger().warning("redeliver: GitHub is asked for deliveries that failed", **asdict(done))
-
-    async def _keep_gauges(self) -> None:
-        """One process counts for all in each window; this one reads what came of it."""
-        window = self._settings.worker_metrics_seconds
-        while True:
-            try:
-                async with self._pool.connection() as connection:
-                    asked_at = time.monotonic()
-                    await connection.execute("select 1")
-                    metrics.database_answered(time.monotonic() - asked_at)
-                    metrics.queue_gauges(**(await gauges(connection, window=window)).for_metrics())
-            except (psycopg.Error, PoolTimeout) as failure:
-                metrics.database_silent()
-                get_logger().debug("cannot count the queue", reason=str(failure))
-            await asyncio.sleep(window)

@@ -22,6 +22,7 @@ from worker.queue.wake import CHANNEL, Caller, call, look
 from worker.runtime import tree
 from worker.runtime.channel import Secrets
 from worker.runtime.endings import DATABASE_TROUBLE, Endings
+from worker.runtime.gauges import QueueGauges
 from worker.runtime.heartbeat import Heartbeat
 from worker.runtime.http import HealthServer
 from worker.runtime.inline import Inline
@@ -75,6 +76,7 @@ class Worker:
         self.wake = WakeUp(settings.worker_poll_seconds)
         self.caller = Caller(self._call)
         self.maintenance = Maintenance(self.pool, settings, self.heartbeat, self.logs, on_ready=self.caller.announce)
+        self.gauges = QueueGauges(self.pool, window=settings.worker_metrics_seconds)
         self._listen_url = database_url
         if settings.database_listen_url is not None:
             self._listen_url = settings.database_listen_url.get_secret_value()
@@ -103,6 +105,7 @@ class Worker:
         if self._child_types:
             await asyncio.to_thread(self.launcher.warm_up)
         await self.pool.open()
+        self.gauges.start()
         self.heartbeat.start()
         await self.logs.prepare()
         background = [
@@ -125,6 +128,7 @@ class Worker:
             await asyncio.to_thread(self.heartbeat.end)
             await self._claims.close()
             await self._completions.close()
+            self.gauges.end()
             await self.pool.close()
             self.scratch.close()
 
@@ -337,7 +341,9 @@ async def run_worker(
 ) -> None:
     """Run one worker process to its end. `on_ready` gets the port of its health and metrics."""
     worker = Worker(settings, database_url)
-    health = HealthServer(settings.worker_http_host, settings.worker_metrics_port, worker.health)
+    health = HealthServer(
+        settings.worker_http_host, settings.worker_metrics_port, worker.health, before_metrics=worker.gauges.refresh
+    )
     try:
         get_logger().info("worker starts", slots=settings.worker_slots, metrics_port=health.port)
         if on_ready is not None:
