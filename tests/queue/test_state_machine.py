@@ -309,6 +309,12 @@ class QueueMachine(RuleBasedStateMachine):
         if like.repository is not None:
             self.enqueue(like.repository, like.job_type, branch, priority, hours, 2, supersede)
 
+    @precondition(lambda self: any(job.key for job in self.awaited()))
+    @rule(number=numbers)
+    def put_off(self, number) -> None:
+        """A job that others wait behind is joined by one that is not due: they must not wait so long."""
+        self.enqueue_again(number, 0, 30, False)
+
     @rule(
         repository=st.sampled_from(list(OWNERS)), number=st.integers(0, 5), job_type=types, branch=branches,
         is_wanted=st.sampled_from([True, True, True, False]), supersede=st.booleans(),
