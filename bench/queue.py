@@ -2,10 +2,10 @@
 and two peers, in the same run and on the same server, in interleaved rounds.
 """
 
-import contextlib
 import time
+from collections import defaultdict
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -21,19 +21,24 @@ from worker.database.connect import connect
 
 TYPE = "bench_nothing"
 _notes = Console(stderr=True)
+# Percentiles of pickups: ours, what this machine allows, and what the peers reach on it, listening and inline.
+_SHOWN = {"listen": (50, 95), "child": (50, 95), "poll": (50,), "raw_listen": (50,)} | dict.fromkeys(
+    _peers.PEERS, (50, 95)
+)
 
 
 def run(quick: bool, args: list[str]) -> dict[str, Any]:
     """Medians. An argument names a file for the plot (SVG)."""
     jobs, rounds = 20_000, 3 if quick else 5
-    with own_server() as server:
+    with own_server() as server, ThreadPoolExecutor() as beside:
         drains = _drains(server, jobs, rounds, procrastinate_jobs=3_000 if quick else jobs)
-        two = _timed("two workers", lambda: _ours(server, jobs, count=2))
-        pickup = _pickup(server, 120 if quick else 500, 12 if quick else 60)
-        backlogs = _backlogs(server, jobs if quick else 3 * jobs, 1_000_000, quick=quick)
-        idle = _timed("idle", lambda: _idle(server, 13 if quick else 60))
+        pickup = _pickup(server, *((2, 60, 10) if quick else (5, 100, 60)))
+        # Calls are counted, not timed: that may happen while others fill tables.
+        idle = beside.submit(_timed, "idle", lambda: _idle(server, 13 if quick else 60))
+        backlogs = _backlogs(server, jobs if quick else 3 * jobs, 1_000_000, quick=quick, meanwhile=idle)
         heartbeat = _heartbeat(server)
     figures = {name: round(median(values)) for name, values in drains.items() if values}
+    two = figures.pop("two_workers")
     if args:
         rows = [("this queue", figures["ours"]), ("raw limit", figures["raw"])]
         rows += [(peer, figures[peer]) for peer in _peers.PEERS if peer in figures]
@@ -48,21 +53,22 @@ def run(quick: bool, args: list[str]) -> dict[str, Any]:
             "raw_ratio": round(figures["ours"] / figures["raw"], 3),
             **{f"{peer}_ratio": _ratio(figures["ours"], figures.get(peer)) for peer in _peers.PEERS},
         },
-        "two_workers": {"jobs_per_s": round(two)},
+        "two_workers": {"jobs_per_s": two},
         "pickup_ms": pickup,
         "backlog_ratio": backlogs["queued"],
-        "idle_queries_per_s": idle,
+        "idle_queries_per_s": idle.result(),
         "heartbeat_ms_at_500": heartbeat,
     }
 
 
 def _drains(server: Server, jobs: int, rounds: int, *, procrastinate_jobs: int) -> dict[str, list[float]]:
     """Jobs a second of each, the rounds interleaved; a peer that cannot be had is left out, and it is said why."""
-    taken: dict[str, list[float]] = {"raw": [], "ours": [], **{peer: [] for peer in _peers.PEERS}}
+    taken: dict[str, list[float]] = {"raw": [], "ours": [], "two_workers": [], **{peer: [] for peer in _peers.PEERS}}
     away: set[str] = set()
     for number in range(rounds):
         taken["raw"].append(_timed(f"raw {number}", lambda: _raw(server, jobs)))
         taken["ours"].append(_timed(f"ours {number}", lambda: _ours(server, jobs)))
+        taken["two_workers"].append(_timed(f"two workers {number}", lambda: _ours(server, jobs, count=2)))
         for peer in _peers.PEERS:
             if peer not in away and not (peer == "procrastinate" and number > 0 and procrastinate_jobs < jobs):
                 count = procrastinate_jobs if peer == "procrastinate" else jobs
@@ -96,42 +102,52 @@ def _peer(server: Server, peer: str, jobs: int) -> float:
         return _peers.drain(peer, url, jobs)
 
 
-def _pickup(server: Server, jobs: int, polled: int) -> dict[str, float]:
+def _pickup(server: Server, rounds: int, jobs: int, polled: int) -> dict[str, float]:
+    """Milliseconds; of listening workers, a bare LISTEN and the peers `jobs` in each of the interleaved rounds."""
+
     def measure(job_type: str, count: int, pause: tuple[float, float], **settings: str) -> list[float]:
         with server.database() as url:
             return ours.pickup(url, count, job_type, pause, **settings)
 
-    listening = _timed("pickup, listening", lambda: measure("bench_pickup", jobs, ours.PAUSE_SECONDS))
-    child = _timed("pickup, child", lambda: measure("bench_pickup_child", jobs // 3, (0.08, 0.12)))
-    polling = _timed("pickup, polling", lambda: measure("bench_pickup", polled, (0.05, 0.35), WORKER_LISTEN="false"))
-    with server.database() as url:
-        floor = raw.listen_pickup(url, jobs)
+    def bare() -> list[float]:
+        with server.database() as url:
+            return raw.listen_pickup(url, jobs)
+
+    took: dict[str, list[float]] = defaultdict(list)
+    for number in range(rounds):
+        took["listen"] += _timed(
+            f"pickup, listening {number}", lambda: measure("bench_pickup", jobs, ours.PAUSE_SECONDS)
+        )
+        took["raw_listen"] += bare()
+        for peer in _peers.PEERS:
+            took[peer] += _timed(f"pickup, {peer} {number}", lambda peer=peer: _peers_pickup(server, peer, jobs))
+    took["child"] = _timed("pickup, child", lambda: measure("bench_pickup_child", rounds * jobs // 3, (0.08, 0.12)))
+    took["poll"] = _timed(
+        "pickup, polling", lambda: measure("bench_pickup", polled, (0.05, 0.35), WORKER_LISTEN="false")
+    )
+    figures = {name: sorted(milliseconds) for name, milliseconds in took.items() if milliseconds}
     return {
-        "listen_p50": _percentile(listening, 50),
-        "listen_p95": _percentile(listening, 95),
-        "child_p50": _percentile(child, 50),
-        "child_p95": _percentile(child, 95),
-        "poll_p50": _percentile(polling, 50),
-        # What this machine allows, and what the peers reach on it, listening and inline.
-        "raw_listen_p50": _percentile(floor, 50),
-        **_peers_pickup(server, jobs),
+        f"{name}_p{percent}": _percentile(figures[name], percent)
+        for name, percents in _SHOWN.items()
+        for percent in percents
+        if name in figures
     }
 
 
-def _peers_pickup(server: Server, jobs: int) -> dict[str, float]:
-    shown: dict[str, float] = {}
-    for peer in _peers.PEERS:
-        with server.database(migrated=False) as url, contextlib.suppress(_peers.PeersUnavailable, _peers.PeerFailed):
-            took = sorted(_timed(f"pickup, {peer}", lambda peer=peer, url=url: _peers.pickup(peer, url, jobs)))
-            shown |= {f"{peer}_p50": _percentile(took, 50), f"{peer}_p95": _percentile(took, 95)}
-    return shown
+def _peers_pickup(server: Server, peer: str, jobs: int) -> list[float]:
+    with server.database(migrated=False) as url:
+        try:
+            return _peers.pickup(peer, url, jobs)
+        except (_peers.PeersUnavailable, _peers.PeerFailed):
+            return []
 
 
-def _backlogs(server: Server, jobs: int, more: int, *, quick: bool) -> dict[str, float]:
+def _backlogs(server: Server, jobs: int, more: int, *, quick: bool, meanwhile: Future[Any]) -> dict[str, float]:
     """The drain rate beside a million rows more, as a share of the rate without them, rounds interleaved.
 
     Both begin right after a checkpoint, so that both pay for the first change of each page. More jobs than above: a
-    worker counts the queue for its metrics when it starts, which should weigh here as it does in the long run.
+    worker that starts is slow at first, which should weigh here as it does in the long run. `meanwhile`: what must have
+    ended before anything is measured.
     """
     kinds: dict[str, Callable[[str], None]] = {
         "queued": lambda url: fill(url, more, TYPE),
@@ -145,6 +161,7 @@ def _backlogs(server: Server, jobs: int, more: int, *, quick: bool) -> dict[str,
     for name, add in kinds.items():
         with server.database() as full:
             _timed(f"a million {name}", lambda add=add, full=full: add(full))
+            meanwhile.result()
             ratios = []
             for number in range(3 if quick else 5):
                 empty = _timed(f"empty {number}", lambda: _alone(server, jobs))

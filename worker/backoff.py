@@ -17,5 +17,5 @@ def retry_delay(errors: int, *, first: float, random: Callable[[], float] = _ran
 
 
 def poll_delay(seconds: float, *, random: Callable[[], float] = _random.random) -> float:
-    """A pause of about `seconds` (± 20 %), so that workers started together do not poll together."""
-    return seconds * (0.8 + 0.4 * random())
+    """A pause of `seconds` and up to a fifth more: never sooner, and not together with others that began together."""
+    return seconds * (1 + 0.2 * random())
