@@ -92,6 +92,18 @@ def test_an_abandoned_log_is_taken_over_under_a_new_token(queue, make_repository
     assert not queue.ask(seal_log, job.id, job.lease_token, [], 0, 0)
 
 
+def test_who_has_taken_a_log_over_has_time_to_seal_it(queue, make_repository):
+    """Ever longer: else a log whose sealing takes longer than the pause would go from hand to hand for ever."""
+    finished(queue, make_repository())
+    queue.db.execute("update queue.unsealed set ended_at = now() - interval '1 day'")
+    for minutes in (0, 20, 40, 80):
+        if minutes:
+            queue.db.execute("update queue.unsealed set taken_at = now() - make_interval(mins => %s)", (minutes - 1,))
+            assert queue.ask(take_unsealed, after_seconds=600) == []
+            queue.db.execute("update queue.unsealed set taken_at = now() - make_interval(mins => %s)", (minutes + 1,))
+        assert len(queue.ask(take_unsealed, after_seconds=600)) == 1
+
+
 def test_a_maintenance_task_is_taken_by_one_worker_and_set_to_its_next_time(queue):
     """A due task is handed out once."""
     first, second = queue.worker(), queue.worker()

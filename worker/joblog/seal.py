@@ -52,16 +52,21 @@ def seal(
     commit: Callable[[Sealed], bool],
     step: Step = no_step,
 ) -> Sealed | None:
-    """Join earlier log, segments and spool into the log of a job at its end; None if the commit says it is not ours.
+    """Join earlier log, segments and spool into the log of a job at its end; None if the commit says it is not ours, or
+    somebody seals with this token already.
 
     `previous` are the parts that the row names now. If they are this token's own, a crash came after the commit, and
     only the clearing is done. `commit` must answer True if the row names exactly these parts already: a False deletes
     the object.
     """
-    if is_sealed_by(previous, identity.token):
-        _clear(store, spool, identity, step)
-        return _known(previous)
     with contextlib.ExitStack() as claims:
+        with local_failures("sealing a log"):
+            is_ours = claims.enter_context(spool.sealing(identity))
+        if not is_ours:
+            return None
+        if is_sealed_by(previous, identity.token):
+            _clear(store, spool, identity, step)
+            return _known(previous)
         _something_to_come_back_to(spool, identity, claims)
         with local_failures("sealing a log"):
             earlier = _claim_earlier(spool, identity, claims)

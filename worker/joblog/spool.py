@@ -7,6 +7,7 @@ so its offsets are those of the segments. Whoever writes holds a shared lock; wh
 
 import contextlib
 import fcntl
+import itertools
 import os
 import re
 import threading
@@ -88,6 +89,20 @@ class Spool:
         finally:
             os.close(descriptor)
 
+    @contextlib.contextmanager
+    def sealing(self, identity: LogIdentity) -> Iterator[bool]:
+        """Be the one who seals with this token for the time of the block: False if somebody does already.
+
+        A thread that seals cannot be stopped, and may outlive whoever claimed the spool for it.
+        """
+        path = self._sealing(identity)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            yield _is_first(descriptor) and _is_at(descriptor, path)
+        finally:
+            os.close(descriptor)
+
     def note_keys(self, identity: LogIdentity, keys: Iterable[str]) -> None:
         """Remember keys in the store whose lines are in this spool too, or in the log it is being sealed into."""
         with open(self._notes(identity), "a", encoding="utf-8", opener=_private) as file:
@@ -124,18 +139,23 @@ class Spool:
 
     def remove(self, identity: LogIdentity) -> None:
         """Delete what this spool holds of an attempt; the lines first, because without them the rest means nothing."""
-        for path in (self.path(identity), self._notes(identity), self.building(identity)):
+        for path in (
+            self.path(identity), self._notes(identity), self.building(identity), self._sealing(identity),
+        ):  # fmt: skip
             path.unlink(missing_ok=True)
 
     def remove_orphans(self) -> None:
         """Delete side files whose spool file is gone: remove() was killed between the two."""
         with contextlib.suppress(FileNotFoundError):
-            for side in [*self.root.glob("*.keys"), *self.root.glob("*.building")]:
+            for side in itertools.chain.from_iterable(map(self.root.glob, ("*.keys", "*.building", "*.sealing"))):
                 if not side.with_suffix(".ndjson").exists():
                     side.unlink(missing_ok=True)
 
     def _notes(self, identity: LogIdentity) -> Path:
         return self.root / f"{_stem(identity)}.keys"
+
+    def _sealing(self, identity: LogIdentity) -> Path:
+        return self.root / f"{_stem(identity)}.sealing"
 
 
 class SpoolWriter:
@@ -225,6 +245,16 @@ def _locked(descriptor: int, kind: int) -> bool:
         fcntl.flock(descriptor, kind)
     except OSError:  # held by somebody, or a file system without locks
         return False
+    return True
+
+
+def _is_first(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks: logs must be sealed there too
+        return True
     return True
 
 
