@@ -3,6 +3,7 @@
 import json
 import signal
 import subprocess
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from psycopg.types.json import Jsonb
 
 from tests.fixtures.load import Load, load, stop_all
 from tests.fixtures.workers import WorkerProcess, eventually
+from worker.database.connect import connect
+from worker.joblog.identity import LogIdentity
 from worker.joblog.stores.local import LocalStore
 
 __all__ = ["load", "stop_all"]
@@ -47,6 +50,7 @@ def finished(make_job: MakeJob, settings: dict[str, str]) -> UUID:
         (["--attempt", "2"], ["third"]),
         (["--since", "2026-03-04T12:01"], ["second", "third"]),
         (["--since", "5m"], []),
+        (["--since", "999999d"], ["first", "second", "third"]),
     ],
 )
 def test_lines_are_chosen(worker: Worker, finished: UUID, options: list[str], events: list[str]) -> None:
@@ -70,6 +74,38 @@ def test_the_address_of_a_finished_log(worker: Worker, finished: UUID, make_job:
     ended = worker("logs", str(running), "--url")
     assert ended.code == 1
     assert "not finished" in ended.err
+
+
+def test_whoever_follows_from_elsewhere_waits_for_the_last_lines(
+    worker: Worker, make_job: MakeJob, settings: dict[str, str], monkeypatch: pytest.MonkeyPatch, db: Any
+) -> None:
+    """A large log is sealed long after its job ended; until then only the machine that ran it has its last lines."""
+    monkeypatch.setattr("worker.cli.logs.SECONDS_TO_WAIT_FOR_SEALING", 0.2)
+    store = LocalStore(Path(settings["WORKER_STATE_DIR"]) / "logs", "worker-logs")
+    store.ensure_bucket()
+    job_id = make_job(status="completed", log_token=7)
+    identity = LogIdentity(job_id, db.execute("select created_at from indexing_jobs").fetchone()["created_at"], 7)
+    first, last = (
+        json.dumps({"at": "2026-03-04T12:00:00.000000Z", "event": event, "attempt": 1}).encode() + b"\n"
+        for event in ("first", "last")
+    )
+    store.put(identity.segment_key(0, 0, len(first)), first)
+
+    def seal() -> None:
+        store.put(identity.sealed_key, first + last)
+        parts = [
+            {"key": identity.sealed_key, "bytes": len(first + last), "lines": 2, "covers": {"7": len(first + last)}}
+        ]
+        sealed = "update indexing_jobs set log_parts = %s, log_sealed_at = now() where id = %s"
+        with connect(settings["DATABASE_URL"], name="test") as connection:
+            connection.execute(sealed, (Jsonb(parts), job_id))
+
+    later = threading.Timer(2, seal)
+    later.start()
+    ended = worker("logs", str(job_id), "--follow", "--json")
+    later.join()
+    assert [json.loads(line)["event"] for line in ended.out.splitlines()] == ["first", "last"]
+    assert "not sealed yet" in ended.err
 
 
 def test_following_is_live_long_before_any_flush(

@@ -12,10 +12,10 @@ from tests.joblog.faults import FaultyStore
 from worker.errors import LogStoreError, ObjectTooLarge
 from worker.joblog.cuts import Cuts
 from worker.joblog.flush import Flusher
-from worker.joblog.health import StoreHealth
+from worker.joblog.health import NotCalled, StoreHealth
 from worker.joblog.identity import LogIdentity
 from worker.joblog.read import read_log
-from worker.joblog.ship import ship
+from worker.joblog.ship import is_all_uploaded, ship, upload
 from worker.joblog.spool import Spool
 
 Attempt = Callable[[int], LogIdentity]
@@ -175,6 +175,34 @@ def test_an_object_the_store_will_not_take_keeps_no_other_log_waiting(bench: Ben
         stored = [number for number in bench.stored(other) if number is not None]
         assert count - len(stored) <= 2 * 16
     assert 4 <= len([key for key in bench.store.tries if f"{large.token:020d}" in key]) <= 6
+
+
+def test_a_store_that_was_not_called_does_not_work_again(bench: Bench, attempt: Attempt) -> None:
+    """Who finds nothing to send after all has learnt nothing: the others go on waiting for the next try."""
+    bench.store.fail_with = LogStoreError("away", retryable=True)
+    bench.flusher.watch(attempt(1))
+    bench.write(attempt(1), range(3))
+    bench.live(16)
+    assert not bench.health.may_try
+    bench.clock.now += 60
+    with bench.health.call() as may_call:
+        assert may_call
+        raise NotCalled
+    assert bench.health.may_try
+    with bench.health.call(), pytest.raises(AssertionError), bench.health.call() as may_call:
+        assert may_call  # one at a time, as long as nobody has seen it work
+
+
+def test_what_is_all_uploaded_is_known_without_the_store(bench: Bench, attempt: Attempt) -> None:
+    """A spool that waits for somebody else's seal asks the store nothing."""
+    bench.write(attempt(1), range(3))
+    assert not is_all_uploaded(bench.spool, attempt(1))
+    sent: list[int] = []
+    upload(bench.store, bench.spool, attempt(1), on_sent=sent.append)
+    assert is_all_uploaded(bench.spool, attempt(1))
+    assert sent == [length for _, length in bench.store.puts]
+    bench.write(attempt(1), range(3, 4))
+    assert not is_all_uploaded(bench.spool, attempt(1))
 
 
 def test_a_retry_sends_the_same_bytes_to_the_same_key(bench: Bench, attempt: Attempt) -> None:

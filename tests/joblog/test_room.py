@@ -145,3 +145,15 @@ def test_a_small_disk_keeps_a_twentieth_free(spool: Spool, attempt: Attempt) -> 
     room = SpoolRoom(spool.root, most_bytes=10**12, least_free_bytes=10**18)
     room.look()
     assert (spool.root / "room").read_bytes() == b"0"
+
+
+def test_what_is_built_to_be_sealed_takes_no_room_from_running_jobs(spool: Spool, attempt: Attempt) -> None:
+    """Only what waits for the store counts against the spool's bound, and a seal knows how much disk it may use."""
+    opened = opened_log(spool, attempt(1))
+    spool.building(attempt(2)).write_bytes(b"x" * 1_000_000)
+    room = SpoolRoom(spool.root, most_bytes=500_000, least_free_bytes=NO_DISK)
+    room.look()
+    one_of_each(opened)
+    assert written(spool, attempt(1)) == ["debug", "info", "warning", "error"]
+    assert room.spare() > 0
+    assert SpoolRoom(spool.root, most_bytes=500_000, least_free_bytes=10**18).spare() < room.spare()

@@ -223,6 +223,27 @@ def test_a_limit_that_only_a_refusal_tells_is_kept(
         seal(store, spool, attempt(2), previous=[], commit=row.commit(20))
 
 
+@pytest.mark.parametrize(("spare", "objects"), [(300_000, 4), (0, 11)])
+def test_a_log_larger_than_the_room_on_disk_is_sealed_in_several_objects(
+    spool: Spool, attempt: Attempt, row: Row, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spare: int, objects: int
+) -> None:
+    """On a full disk nothing is built in a file at all: else the log could never leave it."""
+    monkeypatch.setattr(seal_module, "IN_MEMORY_BYTES", 100_000)
+    store, built = FaultyStore(tmp_path / "store"), [0]
+
+    def look_at_the_disk() -> None:
+        building = spool.building(attempt(1))
+        built.append(building.stat().st_size if building.exists() else 0)
+
+    store.on_put = look_at_the_disk
+    write_lines(spool, attempt(1), range(1000), pad=1000)
+    sealed = seal(store, spool, attempt(1), previous=[], commit=row.commit(10), spare=lambda: spare)
+    assert sealed is not None
+    assert len(sealed.parts) == objects
+    assert max(built) <= spare
+    assert numbers_in(store, sealed.parts) == list(range(1000))
+
+
 def test_a_gap_between_segments_is_shown(store: LocalStore, spool: Spool, attempt: Attempt, row: Row) -> None:
     """A piece that is missing in the store leaves a line that says so."""
     write_lines(spool, attempt(1), range(50), pad=100)

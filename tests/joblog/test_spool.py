@@ -144,12 +144,20 @@ for number in range(100):
     opened.log.info("line", n=number)
 lost = opened.lost
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-opened.log.info("room again")
+if sys.argv[2] == "ends":
+    opened.close()
+else:
+    opened.log.info("room again")
 print(lost)
 """
 
 
-def test_a_full_disk_costs_lines_and_is_counted(spool: Spool, attempt: Attempt, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("then", "last"), [("logs on", ["room again", "lines lost"]), ("ends", ["torn line", "lines lost"])]
+)
+def test_a_full_disk_costs_lines_and_is_counted(
+    spool: Spool, attempt: Attempt, tmp_path: Path, then: str, last: list[str]
+) -> None:
     """Where no byte fits any more, logging goes on without an exception and says afterwards how much is missing."""
     one = attempt(1)
     setup = tmp_path / "setup.py"
@@ -162,7 +170,7 @@ def test_a_full_disk_costs_lines_and_is_counted(spool: Spool, attempt: Attempt, 
         f"opened = open_job_log(Spool(Path({str(spool.root)!r})), identity, Redactor(), source='worker')\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", FULL_DISK, str(setup)],
+        [sys.executable, "-c", FULL_DISK, str(setup), then],
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
@@ -173,7 +181,7 @@ def test_a_full_disk_costs_lines_and_is_counted(spool: Spool, attempt: Attempt, 
     assert 80 < lost < 100
     entries = lines_of(spool, one)
     assert [e["n"] for e in entries if e["event"] == "line"] == list(range(100 - lost))
-    assert [e["event"] for e in entries][-2:] == ["room again", "lines lost"]
+    assert [e["event"] for e in entries][-2:] == last
     assert entries[-1]["lines"] == lost
 
 

@@ -23,6 +23,10 @@ from worker.queue.seal import log_state
 
 SECONDS_TO_WAIT_FOR_SEALING = 10.0
 SECONDS_TO_WAIT_FOR_SEALING_AFTER_TROUBLE = 60.0
+SECONDS_TO_WAIT_FOR_OTHERS = 660.0
+"""Only the machine that ran the job has its last lines before the log is sealed; ten minutes after the job's end others
+seal it without them.
+"""
 SECONDS_OF_AN_ADDRESS = 3600
 
 # What does not end a command that follows: Postgres or the log store may be away for a while.
@@ -92,26 +96,49 @@ def log_lines(state: State, job_id: UUID) -> Iterator[bytes]:
 
 
 def _followed(state: State, job_id: UUID, created_at: datetime) -> Iterator[bytes]:
-    ended_at: float | None = None
-    patience = SECONDS_TO_WAIT_FOR_SEALING
+    store, spool = open_store(state.settings), Spool(state.settings.state_dir / "spool")
+    sealing = _Sealing(state, spool)
 
     def now() -> LogState:
-        nonlocal ended_at
         row = _row(state, job_id)
-        if row.status.is_terminal and ended_at is None:
-            ended_at = time.monotonic()
-        waited = ended_at is not None and time.monotonic() - ended_at > patience
-        finished = row.status.is_terminal and (row.sealed or row.token is None or waited)
+        finished = row.status.is_terminal and (row.sealed or row.token is None or sealing.is_waited_for(row))
         return LogState(parts=row.parts, token=row.token, finished=finished)
 
     def tell(failure: Exception, is_first: bool) -> None:
-        nonlocal ended_at, patience
-        ended_at, patience = None, SECONDS_TO_WAIT_FOR_SEALING_AFTER_TROUBLE  # the worker could not seal it either
+        sealing.had_trouble()
         if is_first:
             state.aside.print(f"{failure}\nTrying again until it answers.", style="dim", markup=False, highlight=False)
 
-    store, spool = open_store(state.settings), Spool(state.settings.state_dir / "spool")
     yield from follow(store, spool, job_id=job_id, created_at=created_at, state=now, passing=_PASSING, on_trouble=tell)
+
+
+class _Sealing:
+    """How long a follower waits for the log of a job that has ended: what was not flushed is read here, or then."""
+
+    def __init__(self, state: State, spool: Spool) -> None:
+        self._state, self._spool = state, spool
+        self._ended_at: float | None = None
+        self._least = SECONDS_TO_WAIT_FOR_SEALING
+        self._has_told = False
+
+    def is_waited_for(self, row: Row) -> bool:
+        """Whether that was long enough; the job has ended."""
+        if self._ended_at is None:
+            self._ended_at = time.monotonic()
+        waited = time.monotonic() - self._ended_at
+        if waited <= self._least:
+            return False
+        if any(one.token == row.token for one in self._spool.identities(row.job_id)):
+            return True
+        if not self._has_told:
+            self._has_told = True
+            sentence = "The job has ended, and its log is not sealed yet: waiting for the last lines. Ctrl-C ends this."
+            self._state.aside.print(sentence, style="dim")
+        return waited > SECONDS_TO_WAIT_FOR_OTHERS
+
+    def had_trouble(self) -> None:
+        """Whoever seals may have had it too: it has more time."""
+        self._ended_at, self._least = None, SECONDS_TO_WAIT_FOR_SEALING_AFTER_TROUBLE
 
 
 def _row(state: State, job_id: UUID) -> Row:

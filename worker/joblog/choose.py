@@ -37,7 +37,10 @@ def moment(text: str, now: datetime) -> datetime:
     Raises ValueError.
     """
     if match := re.fullmatch(r"(\d{1,9})([smhd])", text):
-        return now - timedelta(seconds=int(match[1]) * _UNITS[match[2]])
+        try:
+            return now - timedelta(seconds=int(match[1]) * _UNITS[match[2]])
+        except OverflowError:  # before the calendar begins
+            return datetime.min.replace(tzinfo=UTC)
     at = datetime.fromisoformat(text)
     return at if at.tzinfo else at.replace(tzinfo=UTC)
 

@@ -13,7 +13,7 @@ from concurrent.futures import Executor, Future
 from worker import metrics
 from worker.errors import LogStoreError, ObjectTooLarge, SpoolError
 from worker.joblog.cuts import SEGMENT_BYTES, Cuts
-from worker.joblog.health import LONGEST_PAUSE, StoreHealth
+from worker.joblog.health import LONGEST_PAUSE, NotCalled, StoreHealth
 from worker.joblog.identity import LogIdentity, Segment
 from worker.joblog.room import DROPPED, dropped_by
 from worker.joblog.ship import local_failures
@@ -145,8 +145,8 @@ class Flusher:
     def _upload(self, watched: "_Watched") -> None:
         try:
             with self._health.call() as may_call:
-                if may_call:
-                    self._upload_due(watched)
+                if may_call and not self._upload_due(watched):
+                    raise NotCalled
         except SpoolError as failure:  # not the store's fault, and not every log's
             watched.not_before = self._clock() + self.age_seconds
             get_logger().warning("a log is not flushed", job=str(watched.identity.job_id), reason=str(failure))
@@ -158,15 +158,20 @@ class Flusher:
             watched.not_before = self._clock() + self.age_seconds
             get_logger().exception("flushing a log failed", job=str(watched.identity.job_id))
 
-    def _upload_due(self, watched: "_Watched") -> None:
-        """What is due now, and on while there are whole segments: after an outage there may be many."""
+    def _upload_due(self, watched: "_Watched") -> bool:
+        """What is due now, and on while there are whole segments: after an outage there may be many. False: nothing
+        was sent.
+        """
         with local_failures("flushing a log"):
             cuts = watched.cuts = watched.cuts or Cuts(self._spool, watched.identity, self._segment_bytes)
+        has_sent = False
         while cuts.waiting or self._freeze(watched, cuts):
             if not self._send(watched, cuts, cuts.waiting[0]):
-                return
+                break
+            has_sent = True
             if watched.is_let_go or cuts.size - cuts.end < self._segment_bytes:
-                return
+                break
+        return has_sent
 
     def _freeze(self, watched: "_Watched", cuts: Cuts) -> bool:
         with local_failures("flushing a log"):

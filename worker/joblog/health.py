@@ -18,6 +18,10 @@ FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
 
 
+class NotCalled(Exception):
+    """There was nothing to ask the store after all; ends at the block around the call."""
+
+
 class StoreHealth:
     """Shared by everybody who calls one store; safe to use from any thread."""
 
@@ -43,12 +47,18 @@ class StoreHealth:
 
     @contextlib.contextmanager
     def call(self) -> Iterator[bool]:
-        """Around a call of the store: False when it is not yet time to try again; then nothing may be called."""
+        """Around a call of the store: False when it is not yet time to try again; then nothing may be called.
+
+        Who ends the block without an error has called it: that is taken for the store's answer. Else raise NotCalled.
+        """
         if not self._take_try():
             yield False
             return
         try:
             yield True
+        except NotCalled:
+            self._untried()
+            return
         except SpoolError:
             self._untried()
             raise

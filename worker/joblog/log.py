@@ -79,10 +79,8 @@ class OpenJobLog:
         event = facts.pop("event", "")
         if (text := exception_text(facts.pop("exc_info", None))) is not None:
             facts["exception"] = text
-        written = self._append(level, event, facts)
-        if written and self._writer.lost > self._reported:
-            lost, self._reported = self._writer.lost - self._reported, self._writer.lost
-            self._append("warning", "lines lost", {"lines": lost})
+        if self._append(level, event, facts):
+            self._tell_lost()
 
     def end(self, event: str, **facts: Any) -> None:
         """Write the attempt's last line, whatever the level and however little room there is."""
@@ -92,6 +90,7 @@ class OpenJobLog:
     def close(self) -> None:
         """Stop writing. Later lines are counted as lost, and harm nobody."""
         self._tell_dropped(self._room.take_dropped())
+        self._tell_lost()
         self._writer.close()
 
     def __enter__(self) -> Self:
@@ -113,6 +112,12 @@ class OpenJobLog:
             self._redactor, level=level, event=event, attempt=self._attempt, source=self._source, facts=facts
         )
         return self._writer.append_line(line)
+
+    def _tell_lost(self) -> None:
+        """How many lines the disk did not take, as soon as it takes one again."""
+        lost = self._writer.lost
+        if lost > self._reported and self._append("warning", "lines lost", {"lines": lost - self._reported}):
+            self._reported = lost
 
     def _tell_dropped(self, lines: dict[str, int]) -> None:
         if lines and not self._append("warning", DROPPED_EVENT, {"lines": lines, "reason": self._room.reason}):

@@ -7,12 +7,14 @@ and then: the byte is overwritten in place, which works on a full disk too. Nobo
 import contextlib
 import json
 import os
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from worker import metrics
+from worker.joblog.spool import BUILDING
 from worker.logging import get_logger
 
 SIGN = "room"
@@ -62,14 +64,24 @@ class SpoolRoom:
         self._looked_at = self._clock()
         with contextlib.suppress(FileNotFoundError):
             size = _size_of(self._root)
-            disk = os.statvfs(self._root)
-            free, whole = disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
+            free, whole = _disk_of(self._root)
             pressure = max(_pressure(size / self._most_bytes), self._pressure_of_disk(free, whole))
             metrics.log_spool(size, pressure)
             self._tell(pressure, spool_bytes=size, free_bytes=free)
 
+    def spare(self) -> int:
+        """Bytes that may be written beside the spool for a while before any line has to go for them."""
+        try:
+            free, whole = _disk_of(self._root)
+        except FileNotFoundError:  # nothing was ever written
+            return sys.maxsize
+        return max(free - 2 * self._least_free(whole), 0)
+
+    def _least_free(self, whole: int) -> int:
+        return min(self._least_free_bytes, whole // 20)
+
     def _pressure_of_disk(self, free: int, whole: int) -> int:
-        least = min(self._least_free_bytes, whole // 20)
+        least = self._least_free(whole)
         return 0 if free >= 2 * least else 1 if free >= least else 2 if free >= least // 4 else 3
 
     def _tell(self, pressure: int, **facts: int) -> None:
@@ -134,10 +146,17 @@ def _overwrite(path: Path, byte: bytes) -> None:
         os.close(descriptor)
 
 
+def _disk_of(root: Path) -> tuple[int, int]:
+    """Free bytes, and all."""
+    disk = os.statvfs(root)
+    return disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
+
+
 def _size_of(root: Path) -> int:
+    """What waits for the store; not what is being built out of it and goes again."""
     size = 0
     with os.scandir(root) as entries:
         for entry in entries:
             with contextlib.suppress(FileNotFoundError):
-                size += entry.stat(follow_symlinks=False).st_size
+                size += 0 if entry.name.endswith(BUILDING) else entry.stat(follow_symlinks=False).st_size
     return size

@@ -50,6 +50,7 @@ def seal(
     *,
     previous: Parts,
     commit: Callable[[Sealed], bool],
+    spare: Callable[[], int] = lambda: sys.maxsize,
     step: Step = no_step,
 ) -> Sealed | None:
     """Join earlier log, segments and spool into the log of a job at its end; None if the commit says it is not ours, or
@@ -57,7 +58,7 @@ def seal(
 
     `previous` are the parts that the row names now. If they are this token's own, a crash came after the commit, and
     only the clearing is done. `commit` must answer True if the row names exactly these parts already: a False deletes
-    the object.
+    the object. `spare`: bytes of the spool's disk that may be used meanwhile; a larger log goes in several objects.
     """
     with contextlib.ExitStack() as claims:
         with local_failures("sealing a log"):
@@ -70,7 +71,8 @@ def seal(
         _something_to_come_back_to(spool, identity, claims)
         with local_failures("sealing a log"):
             earlier = _claim_earlier(spool, identity, claims)
-            sealed = _prepare_to_fit(store, spool, identity, previous, earlier, step)
+            most = min(store.largest_object or sys.maxsize, max(spare(), IN_MEMORY_BYTES))
+            sealed = _prepare_to_fit(store, spool, identity, previous, earlier, step, most)
         if not commit(sealed):
             _withdraw(store, spool, identity, sealed)
             return None
@@ -94,10 +96,15 @@ def _claim_earlier(spool: Spool, identity: LogIdentity, claims: contextlib.ExitS
 
 
 def _prepare_to_fit(
-    store: LogStore, spool: Spool, identity: LogIdentity, previous: Parts, earlier: list[LogIdentity], step: Step
+    store: LogStore,
+    spool: Spool,
+    identity: LogIdentity,
+    previous: Parts,
+    earlier: list[LogIdentity],
+    step: Step,
+    most: int,
 ) -> Sealed:
-    """In objects as large as the store says, or half as large, and so on, where it, or a proxy, says so too late."""
-    most = store.largest_object or sys.maxsize
+    """In objects of `most` bytes, or of half as many, and so on, where the store, or a proxy, refuses them."""
     while True:
         try:
             return _prepare(store, spool, identity, previous, earlier, step, most)

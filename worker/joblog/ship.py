@@ -30,10 +30,26 @@ def ship(
     return count
 
 
+def is_all_uploaded(spool: Spool, identity: LogIdentity) -> bool:
+    """Whether `upload` would find nothing to do."""
+    with local_failures("shipping a log"):
+        cuts = Cuts(spool, identity)
+        return not cuts.waiting and cuts.size <= cuts.end
+
+
 def upload(
-    store: LogStore, spool: Spool, identity: LogIdentity, *, step: Step = no_step, segment_bytes: int = SEGMENT_BYTES
+    store: LogStore,
+    spool: Spool,
+    identity: LogIdentity,
+    *,
+    on_sent: Callable[[int], None] = lambda _: None,
+    step: Step = no_step,
+    segment_bytes: int = SEGMENT_BYTES,
 ) -> int:
-    """Upload what the store does not have yet of a spool that nobody writes any more; the spool stays."""
+    """Upload what the store does not have yet of a spool that nobody writes any more; the spool stays.
+
+    `on_sent` learns the bytes of each segment that the store has taken. Answers how many the attempt has in all.
+    """
     with local_failures("shipping a log"):
         cuts = Cuts(spool, identity, segment_bytes)
         while cuts.waiting or cuts.freeze(ended=True):
@@ -42,6 +58,7 @@ def upload(
             store.put(segment.key, cuts.data(segment))
             step("put")
             cuts.is_uploaded(segment)
+            on_sent(segment.length)
         return cuts.count
 
 

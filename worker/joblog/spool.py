@@ -21,6 +21,7 @@ from uuid import UUID
 from worker.joblog.identity import LogIdentity
 
 LONGEST_LINE = 64 * 1024
+BUILDING = ".building"
 _CUT = b" (cut)"
 _CHUNK = 256 * 1024
 _UPLOADED = "+"  # before a noted key; no key begins so
@@ -61,7 +62,7 @@ class Spool:
 
     def building(self, identity: LogIdentity) -> Path:
         """Where the attempt's owner builds the sealed log."""
-        return self.root / f"{_stem(identity)}.building"
+        return self.root / f"{_stem(identity)}{BUILDING}"
 
     def open(self, identity: LogIdentity) -> "SpoolWriter":
         """A writer for this process; it creates the file at once if it can, and tries again with each line."""
@@ -147,7 +148,7 @@ class Spool:
     def remove_orphans(self) -> None:
         """Delete side files whose spool file is gone: remove() was killed between the two."""
         with contextlib.suppress(FileNotFoundError):
-            for side in itertools.chain.from_iterable(map(self.root.glob, ("*.keys", "*.building", "*.sealing"))):
+            for side in itertools.chain.from_iterable(map(self.root.glob, ("*.keys", f"*{BUILDING}", "*.sealing"))):
                 if not side.with_suffix(".ndjson").exists():
                     side.unlink(missing_ok=True)
 

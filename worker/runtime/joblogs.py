@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from worker.errors import WorkerError
 from worker.job import Job, Outcome
+from worker.joblog.cuts import SEGMENT_BYTES
 from worker.joblog.flush import Flusher
 from worker.joblog.health import StoreHealth
 from worker.joblog.identity import LogIdentity, identity_of
@@ -57,11 +58,14 @@ class JobLogs:
             self._store, self._spool, self._uploads, self._health,
             age_seconds=settings.worker_log_flush_interval * FLUSH_AT, on_look=room.look,
         )  # fmt: skip
-        self._settler = Settler(self._store, self._spool, pool, self._executor, self._health)
+        self._settler = Settler(
+            self._store, self._spool, pool, self._executor, self._health, spare=lambda: room.spare() // STORE_THREADS
+        )
         self._open: dict[int, OpenJobLog] = {}
         self._is_postgres_away = False  # as far as the last look at the spools knows
         self._making: asyncio.Task[None] | None = None
         self._settling: set[asyncio.Task[None]] = set()
+        self._sealing = 0  # logs that wait for a thread or have one
 
     async def prepare(self) -> None:
         """Make the bucket, as far as the store answers soon, and begin to flush."""
@@ -162,7 +166,11 @@ class JobLogs:
         try:
             if (upload := self._flusher.let_go(identity)) is not None:
                 await asyncio.wait([asyncio.wrap_future(upload)])
-            await self._in_thread(self._flusher.count_rest, identity)
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._uploads, self._flusher.count_rest, identity)
+            if self._sealing >= STORE_THREADS or self._spool.size(identity) > SEGMENT_BYTES:
+                # Its turn, or its end, may be minutes away; until then only this machine would have the last lines.
+                await self._try(identity, self._settler.upload(identity, executor=self._uploads))
             await self._settle(identity)
         finally:
             self._open.pop(identity.token, None)
@@ -190,7 +198,11 @@ class JobLogs:
                     await self._try(identity, self._settler.upload(identity))
 
     async def _settle(self, identity: LogIdentity) -> bool:
-        is_settled = await self._try(identity, self._settler.settle(identity))
+        self._sealing += 1
+        try:
+            is_settled = await self._try(identity, self._settler.settle(identity))
+        finally:
+            self._sealing -= 1
         if is_settled:
             self._flusher.forget(identity)
         return is_settled

@@ -18,7 +18,7 @@ from worker.job import Status
 from worker.joblog.health import StoreHealth
 from worker.joblog.identity import LogIdentity
 from worker.joblog.seal import Sealed, seal
-from worker.joblog.ship import upload
+from worker.joblog.ship import is_all_uploaded, upload
 from worker.joblog.sources import covered_by
 from worker.joblog.spool import Spool
 from worker.joblog.store import LogStore
@@ -33,7 +33,18 @@ T = TypeVar("T")
 class Settler:
     """Brings the lines of ended attempts where they belong. Store calls run in the executor's threads."""
 
-    def __init__(self, store: LogStore, spool: Spool, pool: Pool, executor: Executor, health: StoreHealth) -> None:
+    def __init__(
+        self,
+        store: LogStore,
+        spool: Spool,
+        pool: Pool,
+        executor: Executor,
+        health: StoreHealth,
+        *,
+        spare: Callable[[], int],
+    ) -> None:
+        """`spare`: bytes of the disk that one seal may use."""
+        self._spare = spare
         self._store = store
         self._spool = spool
         self._pool = pool
@@ -66,19 +77,24 @@ class Settler:
         ask = self._from_thread(seal_log)
 
         def commit(sealed: Sealed) -> bool:
-            return ask(identity.job_id, identity.token, sealed.parts, sealed.bytes, sealed.lines)
+            is_ours = ask(identity.job_id, identity.token, sealed.parts, sealed.bytes, sealed.lines)
+            metrics.log_stored(sealed.bytes if is_ours else 0)
+            return is_ours
 
         def make() -> Sealed | None:
-            return seal(self._store, self._spool, identity, previous=state.parts, commit=commit)
+            return seal(self._store, self._spool, identity, previous=state.parts, commit=commit, spare=self._spare)
 
-        sealed = await self._call(make)
-        if sealed is not None:
-            metrics.log_stored(sealed.bytes)
-        return sealed is not None
+        return await self._call(make) is not None
 
-    async def upload(self, identity: LogIdentity) -> bool:
+    async def upload(self, identity: LogIdentity, *, executor: Executor | None = None) -> bool:
         """Bring what is left of a spool to the store as segments; it stays. False: the store wants a pause."""
-        return await self._call(lambda: upload(self._store, self._spool, identity)) is not None
+        if await self._in_thread(is_all_uploaded, self._spool, identity, executor=executor):
+            return True  # without a word of how the store is: it was not asked
+
+        def send() -> int:
+            return upload(self._store, self._spool, identity, on_sent=metrics.log_stored)
+
+        return await self._call(send, executor=executor) is not None
 
     async def _add_late(self, identity: LogIdentity, state: LogState) -> bool:
         """The log was sealed without us: our machine or our store was away. What it lacks is added."""
@@ -102,17 +118,17 @@ class Settler:
         self._spool.remove(identity)
         return True
 
-    async def _call(self, work: Callable[[], T]) -> T | None:
+    async def _call(self, work: Callable[[], T], *, executor: Executor | None = None) -> T | None:
         """Call the store from a thread; None: not yet time to try again."""
 
         def called() -> T | None:
             with self._health.call() as may_call:
                 return work() if may_call else None
 
-        return await self._in_thread(called)
+        return await self._in_thread(called, executor=executor)
 
-    async def _in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, work, *arguments)
+    async def _in_thread(self, work: Callable[..., T], *arguments: Any, executor: Executor | None = None) -> T:
+        return await asyncio.get_running_loop().run_in_executor(executor or self._executor, work, *arguments)
 
     async def _state(self, identity: LogIdentity) -> LogState | None:
         async with self._pool.connection() as connection:

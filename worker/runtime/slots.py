@@ -100,7 +100,8 @@ class Slots:
             log_level=self._settings.worker_log_level,
             log_limits=self._logs.limits,
             memory_bytes=self._settings.worker_memory_mb * 2**20 * 4,
-            file_bytes=self._settings.worker_max_fetch_mb * 2**20 * 2,
+            # The attempt's log is a file of the child's too.
+            file_bytes=max(self._settings.worker_max_fetch_mb, self._settings.worker_log_max_mb) * 2**20 * 2,
             processes=self._settings.worker_extractors,
             traced=tracing.is_on(),
         )
