@@ -177,6 +177,29 @@ def test_an_object_the_store_will_not_take_keeps_no_other_log_waiting(bench: Ben
     assert 4 <= len([key for key in bench.store.tries if f"{large.token:020d}" in key]) <= 6
 
 
+@pytest.mark.parametrize("when", ["while it runs", "at its end"])
+def test_segments_that_are_too_large_for_a_proxy_are_cut_smaller(bench: Bench, attempt: Attempt, when: str) -> None:
+    """413 at a megabyte is a web server's usual limit: the log gets through, also after a restart, each line once."""
+
+    def refuse_large() -> None:
+        if len(bench.store.sent[-1][1]) > 1_000_000:
+            raise ObjectTooLarge("413", retryable=False)
+
+    bench.store.on_put = refuse_large
+    bench.write(attempt(1), range(3000), pad=1000)
+    if when == "while it runs":
+        bench.flusher.watch(attempt(1))
+        bench.live(20)
+    else:
+        upload(bench.store, bench.spool, attempt(1))
+    assert is_all_uploaded(bench.spool, attempt(1))
+    bench.write(attempt(1), range(3000, 3100))
+    upload(bench.store, bench.spool, attempt(1))
+    assert bench.stored(attempt(1)) == list(range(3100))
+    assert sum(length for _, length in bench.store.puts) == bench.spool.size(attempt(1))
+    assert set(bench.spool.noted_keys(attempt(1))) == {key for key, _ in bench.store.puts}
+
+
 def test_a_store_that_was_not_called_does_not_work_again(bench: Bench, attempt: Attempt) -> None:
     """Who finds nothing to send after all has learnt nothing: the others go on waiting for the next try."""
     bench.store.fail_with = LogStoreError("away", retryable=True)

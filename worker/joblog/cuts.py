@@ -7,6 +7,8 @@ from worker.joblog.identity import LogIdentity, Segment, parse_segment
 from worker.joblog.spool import LONGEST_LINE, Spool
 
 SEGMENT_BYTES = 8 * 1024 * 1024
+LEAST_BYTES = 2 * LONGEST_LINE
+"""A store that refuses even this as too large is not tried with less."""
 
 
 class Cuts:
@@ -16,7 +18,7 @@ class Cuts:
         """Take up where the last process, perhaps a killed one, stopped."""
         self._spool = spool
         self._identity = identity
-        self._most = segment_bytes
+        self.most = segment_bytes
         frozen = _chain(spool.noted_keys(identity), identity)
         uploaded = spool.uploaded_keys(identity)
         self.waiting = deque(segment for segment in frozen if segment.key not in uploaded)
@@ -30,7 +32,7 @@ class Cuts:
 
     def freeze(self, *, ended: bool) -> Segment | None:
         """Cut the next segment at a line's end; None while there is none. `ended`: nobody writes any more."""
-        length = _next_length(self._spool.path(self._identity), self.end, self._most, ended=ended)
+        length = _next_length(self._spool.path(self._identity), self.end, self.most, ended=ended)
         if not length:
             return None
         key = self._identity.segment_key(self.count, self.end, length)
@@ -40,6 +42,16 @@ class Cuts:
         self.waiting.append(segment)
         self.count, self.end = self.count + 1, self.end + length
         return segment
+
+    def cut_smaller(self) -> bool:
+        """The store takes no segment as large as the first that waits: what waits is cut anew. False: it was small."""
+        first = self.waiting[0]
+        if first.length // 2 < LEAST_BYTES:
+            return False
+        self._spool.withdraw(self._identity, [segment.key for segment in self.waiting])
+        self.waiting.clear()
+        self.most, self.count, self.end = first.length // 2, first.seq, first.offset
+        return True
 
     def data(self, segment: Segment) -> bytes:
         """A segment's bytes."""

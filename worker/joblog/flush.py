@@ -169,7 +169,9 @@ class Flusher:
             if not self._send(watched, cuts, cuts.waiting[0]):
                 break
             has_sent = True
-            if watched.is_let_go or cuts.size - cuts.end < self._segment_bytes:
+            # Where segments must be small, what was behind the first one is as old as it.
+            is_rest_young = cuts.most == self._segment_bytes and cuts.size - cuts.end < cuts.most
+            if watched.is_let_go or is_rest_young:
                 break
         return has_sent
 
@@ -193,6 +195,12 @@ class Flusher:
             with local_failures("flushing a log"):
                 data = cuts.data(segment)
             self._store.put(segment.key, data)
+        except ObjectTooLarge:
+            with local_failures("flushing a log"):
+                if not cuts.cut_smaller():
+                    raise
+            watched.is_cut_anew(cuts.end)
+            return True
         finally:
             if is_large:
                 self._large.release()
@@ -239,6 +247,11 @@ class _Watched:
         if self.size > self.end and self.growing_since is None:
             self.growing_since = self.looked_at  # it may have come right after the last look
         self.looked_at = now
+
+    def is_cut_anew(self, end: int) -> None:
+        """What was frozen behind `end` is not any more."""
+        self.end = end
+        self.growing_since, self.frozen_since = self.frozen_since, None
 
     def ended(self) -> None:
         """The upload has."""

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator
 
-from worker.errors import SpoolError
+from worker.errors import ObjectTooLarge, SpoolError
 from worker.joblog.cuts import SEGMENT_BYTES, Cuts
 from worker.joblog.identity import LogIdentity
 from worker.joblog.spool import Spool
@@ -55,7 +55,12 @@ def upload(
         while cuts.waiting or cuts.freeze(ended=True):
             segment = cuts.waiting[0]
             step("noted")
-            store.put(segment.key, cuts.data(segment))
+            try:
+                store.put(segment.key, cuts.data(segment))
+            except ObjectTooLarge:
+                if not cuts.cut_smaller():
+                    raise
+                continue
             step("put")
             cuts.is_uploaded(segment)
             on_sent(segment.length)

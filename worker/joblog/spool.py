@@ -24,7 +24,7 @@ LONGEST_LINE = 64 * 1024
 BUILDING = ".building"
 _CUT = b" (cut)"
 _CHUNK = 256 * 1024
-_UPLOADED = "+"  # before a noted key; no key begins so
+_UPLOADED, _WITHDRAWN = "+", "-"  # before a noted key; no key begins so
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NAME = re.compile(
     r"(?P<created>\d{16,18})\.job-(?P<job>[0-9a-f-]{36})\.(?P<token>\d{20})\.(?P<attempt>\d{6,})\.ndjson"
@@ -110,8 +110,14 @@ class Spool:
             file.write("".join(f"\n{key}\n" for key in keys))
 
     def noted_keys(self, identity: LogIdentity) -> list[str]:
-        """The keys remembered for this attempt, each once."""
-        return [word for word in self._noted(identity) if not word.startswith(_UPLOADED)]
+        """The keys remembered for this attempt, each once, in order; not those withdrawn."""
+        kept: dict[str, None] = {}
+        for word in self._noted(identity):
+            if word.startswith(_WITHDRAWN):
+                kept.pop(word.removeprefix(_WITHDRAWN), None)
+            elif not word.startswith(_UPLOADED):
+                kept[word] = None
+        return list(kept)
 
     def freeze(self, identity: LogIdentity, key: str) -> None:
         """Decide for good that this is the next segment: after a crash the same bytes go to the same key.
@@ -128,13 +134,17 @@ class Spool:
         """Remember that the store has this segment, so that the next process need not send it again."""
         self.note_keys(identity, [_UPLOADED + key])
 
+    def withdraw(self, identity: LogIdentity, keys: Iterable[str]) -> None:
+        """Take segments back that were frozen and that the store has never had."""
+        self.note_keys(identity, [_WITHDRAWN + key for key in keys])
+
     def uploaded_keys(self, identity: LogIdentity) -> set[str]:
         """The segments that the store is known to have."""
         return {word.removeprefix(_UPLOADED) for word in self._noted(identity) if word.startswith(_UPLOADED)}
 
     def _noted(self, identity: LogIdentity) -> list[str]:
         try:
-            return list(dict.fromkeys(self._notes(identity).read_text(encoding="utf-8", errors="replace").split()))
+            return self._notes(identity).read_text(encoding="utf-8", errors="replace").split()
         except FileNotFoundError:
             return []
 
