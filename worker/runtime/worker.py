@@ -41,6 +41,10 @@ SECONDS_BETWEEN_PASSING_ON = 1.0
 SECONDS_TO_CLAIM_IN_PLACE = 0.003
 """A worker that holds no job may stand still so long for the answer to a claim: the job starts the sooner."""
 
+SECONDS_OF_QUIET = 0.05
+"""So long nothing must happen before a worker that was called looks when the next job is due: the jobs that are due now
+come first, and while they flow nobody looks."""
+
 SECONDS_TO_HAND_BACK = 15
 """Longest wait for killing trees and recording releases; a database that is away longer finds them by rescue."""
 
@@ -200,24 +204,26 @@ class Worker:
         return jobs
 
     async def _wait_for_work(self) -> None:
-        """Until there is a reason to claim. A poll only looks, once, whatever kinds of jobs there are."""
+        """Until there is a reason to claim."""
         while True:
             is_young = self.heartbeat.worker_id is None
-            if not await self.wake.wait(0.05 if is_young else None) or is_young or self.draining.is_set():
+            is_short = is_young or (self.wake.owes_look and self.inline.room > 0)  # no room: light jobs flow
+            if not await self.wake.wait(SECONDS_OF_QUIET if is_short else None) or is_young or self.draining.is_set():
                 return
-            if self.slots.free <= 0 and self.inline.room <= 0:
-                continue
-            try:
-                async with self._claims.connection() as connection:
-                    seen = await look(connection)
-            except DATABASE_TROUBLE as failure:
-                self._log.warning("cannot look for jobs", reason=str(failure))
-                self.wake.soon()
-                continue
-            if seen.next_due_seconds is not None:
-                self.wake.in_seconds(seen.next_due_seconds)
-            if seen.due:
+            if (self.slots.free > 0 or self.inline.room > 0) and await self._is_any_due():
                 return
+
+    async def _is_any_due(self) -> bool:
+        """One look, whatever kinds of jobs there are; it also tells when to wake up next."""
+        try:
+            async with self._claims.connection() as connection:
+                seen = await look(connection)
+        except DATABASE_TROUBLE as failure:
+            self._log.warning("cannot look for jobs", reason=str(failure))
+            self.wake.soon()
+            return False
+        self.wake.looked(seen.next_due_seconds)
+        return seen.due
 
     async def _pass_on(self) -> None:
         """Every slot is taken: if there is more to do, another worker may have room for it."""
@@ -254,7 +260,7 @@ class Worker:
         await listener.run()
 
     def _called(self, job_type: str) -> None:
-        self.wake.now("light" if job_type in self._inline_types else "children" if job_type else "")
+        self.wake.called("light" if job_type in self._inline_types else "children" if job_type else "")
 
     def _listening(self, proven: bool, reason: str) -> None:
         if proven:
@@ -265,7 +271,7 @@ class Worker:
         # What was heard came through a session, of the same URL.
         self._claims.prepares = proven and self.settings.database_listen_url is None
         metrics.listening(proven)
-        self.wake.now()
+        self.wake.called()  # perhaps somebody did, unheard
 
     # Drain
 
