@@ -4,7 +4,7 @@ Which jobs a claim chooses is not said here, only which it may choose; time is w
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 INDEX_TYPES = frozenset({"full_index", "incremental_update"})
@@ -27,7 +27,8 @@ class Job:
     priority: int
     max_attempts: int
     hours: int
-    after: str
+    after: str  # what was asked for last, a number that grows with each request
+    rebuild: bool = False
     status: str = "queued"
     attempt: int = 0
     errors: int = 0
@@ -112,10 +113,7 @@ class Model:
             target = self.jobs[new.id] = new
             target.events.append("enqueue")
         else:
-            target.after = new.after
-            target.priority = max(target.priority, new.priority)
-            target.errors = target.crashes = 0
-            target.hours = target.hours if target.snoozes else new.hours
+            self._join(target, new)
             target.events.append("coalesce")
         if supersede and new.key is not None:
             for job in self.with_status("in_progress"):
@@ -170,10 +168,10 @@ class Model:
     # how an attempt ends
 
     def complete(self, job: Job, *, logged: bool = True) -> None:
-        """The attempt succeeded; light jobs may have written no log."""
+        """The attempt succeeded; light jobs may have written no log, but for those of an earlier attempt."""
         job.events.append("complete")
         self._end(job, "completed", "processed")
-        job.log = job.log if logged else "skipped"
+        job.log = job.log if logged or job.attempt > 1 else "skipped"
 
     def fail(self, job: Job) -> None:
         """No retry helps."""
@@ -205,8 +203,8 @@ class Model:
 
     def cancel_running(self, job: Job) -> str:
         """What a worker writes when it has killed the attempt."""
-        if job.cancel_reason == "superseded" and self._supersede(job):
-            return "supersede"
+        if job.cancel_reason == "superseded":
+            return "supersede" if self._supersede(job) else self.give_back(job, "release")
         return self._cancelled(job)
 
     # what a person does
@@ -231,6 +229,8 @@ class Model:
             job.errors = job.crashes = job.snoozes = 0
             job.snoozed_hours = job.cancel_reason = None
             job.superseded = False
+        else:
+            self._join(target, replace(job, hours=0))
         target.events.append("enqueue")
         self._move_deliveries(job, "queued", ("failed",), to=target)
         return target
@@ -275,6 +275,13 @@ class Model:
 
     # the clock, and what goes
 
+    def remove(self, jobs: Collection[Job]) -> None:
+        """Rows deleted by hand, or with their repository."""
+        for job in jobs:
+            del self.jobs[job.id]
+            for delivery in self.deliveries.values():
+                delivery.job = None if delivery.job == job.id else delivery.job
+
     def pass_time(self, hours: int) -> None:
         """Let hours pass for what waits."""
         for job in self.jobs.values():
@@ -292,10 +299,7 @@ class Model:
     def prune(self) -> int:
         """Every ended job goes whose log is not wanted any more, and then every delivery without a job."""
         ended = [job for job in self.with_status(*ENDS) if not job.is_unsealed]
-        for job in ended:
-            del self.jobs[job.id]
-            for delivery in self.deliveries.values():
-                delivery.job = None if delivery.job == job.id else delivery.job
+        self.remove(ended)
         self.deliveries = {name: delivery for name, delivery in self.deliveries.items() if delivery.job is not None}
         return len(ended)
 
@@ -309,6 +313,17 @@ class Model:
             or (verb == "snooze" and snoozed_too_long)
         )
 
+    def _join(self, target: Job, request: Job) -> None:
+        """The queued job of a coalesce key does what this one asks for as well."""
+        self._merge(target, request)
+        target.priority = max(target.priority, request.priority)
+        target.errors = target.crashes = 0
+        target.hours = target.hours if target.snoozes else request.hours
+
+    def _merge(self, target: Job, request: Job) -> None:
+        target.after = max(target.after, request.after, key=int)
+        target.rebuild = target.rebuild or request.rebuild
+
     def _cancelled(self, job: Job) -> str:
         job.events.append("cancel")
         self._end(job, "cancelled", "failed")
@@ -320,6 +335,7 @@ class Model:
             return False
         job.events.append("cancel")
         self._move_deliveries(job, "queued", _OPEN, to=follow_up)
+        self._merge(follow_up, job)
         self._end(job, "cancelled", "failed")
         job.superseded = True
         return True

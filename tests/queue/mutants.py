@@ -8,12 +8,13 @@ import psycopg
 Connection = psycopg.Connection[dict[str, Any]]
 
 _SOURCE = """
-select pg_get_functiondef(oid) as source from pg_proc where pronamespace = 'queue'::regnamespace and proname = %s"""
+select pg_get_functiondef(oid) as source from pg_proc
+where pronamespace = any ('{queue, public}'::regnamespace[]) and proname = %s"""
 
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """A text to replace in the source of functions of schema queue: (function, from, to)."""
+    """A text to replace in the source of the queue's functions: (function, from, to)."""
 
     name: str
     patches: tuple[tuple[str, str, str], ...]
@@ -23,7 +24,7 @@ class Mutant:
         """Change this database's functions; fails where the text to replace is not there."""
         for function, old, new in self.patches:
             (row,) = connection.execute(_SOURCE, (function,)).fetchall()
-            assert row["source"].count(old) == 1, f"queue.{function} has not exactly one {old!r}"
+            assert row["source"].count(old) == 1, f"{function} has not exactly one {old!r}"
             connection.execute(row["source"].replace(old, new).encode())
         if self.statement is not None:
             connection.execute(self.statement)
@@ -67,6 +68,12 @@ SLOWER = [
     ),
     _one("a_resumed_type_sleeps_on", "set_paused", "perform queue.activate(lanes);", "null;"),
     _one("caps_are_not_counted", "turns", "max_running - (select count(*)::integer", "max_running - (select 0"),
+    _one("a_publish_makes_its_attempt_a_zombie", "progress", "(status = 'completed' and log_token = p_token)", "false"),
+    _one("nobody_seals_an_earlier_attempts_log", "complete_many", "where attempt > 1", "where false"),
+    _one("a_removed_repository_wakes_no_lane", "delete_events_of_deleted_jobs", "r)), capped);", "r)), null);"),
+    _one("a_deleted_job_wakes_nobody", "delete_events_of_deleted_jobs", ":= repositories || left_by;", ":= null;"),
+    _one("a_retry_that_joins_asks_for_nothing", "retry_finished", "set payload = merged", "set payload = payload"),
+    _one("a_run_ends_with_its_follow_up", "cancel_running", "if reason = 'superseded' then", "if false then"),
     Mutant("nobody_lowers_a_head", (), "drop function queue.lower_heads cascade"),
     Mutant(
         "claims_have_no_gate",

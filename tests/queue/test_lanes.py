@@ -5,7 +5,9 @@ import uuid
 import pytest
 
 from worker.errors import NotFound
+from worker.job import Ending, Outcome
 from worker.queue.enqueue import NewJob, enqueue_many
+from worker.queue.finish import finish
 from worker.queue.lanes import (
     NO_TENANT,
     Lane,
@@ -91,3 +93,33 @@ def test_a_tenant_is_found_by_what_people_type(queue, make_repository):
     for text in (str(uuid.uuid4()), "zzzz", "", str(tenant)[:2], "%%%%"):
         with pytest.raises(NotFound):
             queue.ask(find_tenant, text)
+
+
+def test_a_capped_tenant_goes_on_when_a_repository_is_removed(queue, make_repository):
+    """The job that ran took the tenant's only slot with it: the next one starts without waiting to be mended."""
+    tenant = uuid.uuid4()
+    gone, left = (make_repository(user_id=tenant) for _ in range(2))
+    queue.ask(set_lane, tenant, max_running=1)
+    queue.push(gone)
+    assert len(queue.claim(queue.worker())) == 1
+    waiting = queue.push(left).job_id
+    assert queue.claim(queue.worker()) == []
+    queue.db.execute("delete from repositories where id = %s", (gone,))
+    assert [job.id for job in queue.claim(queue.worker())] == [waiting]
+
+
+@pytest.mark.parametrize("deleted", ["the one that runs", "the one that was woken"])
+def test_a_job_put_aside_goes_on_when_the_one_before_it_is_deleted(queue, make_repository, deleted):
+    """Whether that one runs or is the repository's next one, those behind it do not wait to be mended."""
+    repository = make_repository()
+    first, second, third = queue.ask(enqueue_many, [NewJob("full_index", repository) for _ in range(3)])
+    (running,) = queue.claim(queue.worker())
+    assert running.id == first
+    assert queue.claim(queue.worker()) == []
+    if deleted == "the one that was woken":
+        queue.ask(finish, running, Outcome(Ending.COMPLETE), crash_limit=3)
+        queue.db.execute("delete from indexing_jobs where id = %s", (second,))
+    else:
+        queue.db.execute("delete from indexing_jobs where id = %s", (first,))
+    expected = third if deleted == "the one that was woken" else second
+    assert [job.id for job in queue.claim(queue.worker())] == [expected]

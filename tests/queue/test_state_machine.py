@@ -54,6 +54,7 @@ select
     (select jsonb_object_agg(j.id, jsonb_build_object(
         'status', j.status, 'attempt', j.attempt, 'errors', j.errors, 'crashes', j.crashes, 'snoozes', j.snoozes,
         'priority', j.priority, 'token', j.lease_token, 'after', j.payload ->> 'after',
+        'rebuild', coalesce(j.payload -> 'rebuild' = 'true', false),
         'is_due', j.status <> 'queued' or j.run_after <= clock_timestamp(),
         'worker', case when j.status = 'in_progress' then j.worker_id end,
         'cancel', case when j.status = 'in_progress' and j.cancel_requested_at is not null then j.cancel_reason end,
@@ -129,10 +130,7 @@ class Bench:
             self._runner.run(connection.execute("set statement_timeout = '20s'"))
         for repository, owner in OWNERS.items():
             self.db.execute("insert into auth.users (id) values (%s) on conflict do nothing", (owner,))
-            self.db.execute(
-                "insert into repositories (id, user_id, name, git_url) values (%s, %s, 'repo', %s)",
-                (repository, owner, f"https://github.com/acme/{repository}"),
-            )
+            self._add_repository(repository)
 
         # What claims do now and then is done by every third one: it is where they might pass over a job.
         (row,) = self.db.execute("select pg_get_functiondef('queue.claim'::regproc) as source").fetchall()
@@ -151,6 +149,17 @@ class Bench:
         """One statement; its only row, empty for a command."""
         cursor = self.db.execute(query.encode(), parameters)
         return (cursor.fetchone() if cursor.description else None) or {}
+
+    def remove_repository(self, repository: uuid.UUID) -> None:
+        """With all that hangs on it; at once there is a new one of its name."""
+        self.db.execute("delete from repositories where id = %s", (repository,))
+        self._add_repository(repository)
+
+    def _add_repository(self, repository: uuid.UUID) -> None:
+        self.db.execute(
+            "insert into repositories (id, user_id, name, git_url) values (%s, %s, 'repo', %s)",
+            (repository, OWNERS[repository], f"https://github.com/acme/{repository}"),
+        )
 
     def look(self) -> dict[str, Any]:
         """What stands in the tables."""
@@ -253,7 +262,7 @@ class QueueMachine(RuleBasedStateMachine):
         return model.Job(
             new_job_id(), job_type, tenant, repository,
             f"{kind}:{repository or tenant}:{branch}" if branch else None,
-            priority, max_attempts, hours, str(self.pushes),
+            priority, max_attempts, hours, str(self.pushes), rebuild=self.pushes % 3 == 0,
         )  # fmt: skip
 
     def live(self) -> list[tuple[Job, model.Job]]:
@@ -281,8 +290,8 @@ class QueueMachine(RuleBasedStateMachine):
 
     def as_new(self, job: model.Job, *, supersede: bool = False) -> NewJob:
         return NewJob(
-            job.job_type, job.repository, {"after": job.after}, job.priority, self.due(job.hours), job.key,
-            max_attempts=job.max_attempts, supersede=supersede and job.key is not None,
+            job.job_type, job.repository, {"after": job.after, "rebuild": job.rebuild}, job.priority,
+            self.due(job.hours), job.key, max_attempts=job.max_attempts, supersede=supersede and job.key is not None,
             user_id=None if job.repository or job.tenant == NOBODY else job.tenant,
         )  # fmt: skip
 
@@ -422,10 +431,23 @@ class QueueMachine(RuleBasedStateMachine):
             assert self.finish(attempt, Ending.FAIL) == "fail"
             self.model.fail(job)
         elif how == "cancel":
-            assert self.finish(attempt, Ending.CANCEL) == "cancel"
-            self.model.cancel_running(job)
+            expected = self.model.cancel_running(job)
+            assert self.finish(attempt, Ending.CANCEL) == ("release" if expected == "release" else "cancel")
         else:
             self.goes_back(attempt, job, how, hours)
+
+    @precondition(lambda self: self.making_way())
+    @rule(number=numbers, is_wanted=st.booleans())
+    def make_way(self, number, is_wanted) -> None:
+        """A run stops for a newer push, whose own job somebody may have cancelled in the last second."""
+        attempt, job = nth(self.making_way(), number)
+        follow_up = self.model.queued_under(job.key)
+        if follow_up is not None and not is_wanted:
+            assert self.ask(cancel, follow_up.id, "not wanted") == self.model.cancel(follow_up, "not wanted")
+        self.ends(attempt, job, "cancel", 0)
+
+    def making_way(self) -> list[tuple[Job, model.Job]]:
+        return [(attempt, job) for attempt, job in self.live() if job.cancel_reason == "superseded"]
 
     def goes_back(self, attempt: Job, job: model.Job, how: str, hours: int) -> None:
         if how == "snooze too often":
@@ -486,7 +508,7 @@ class QueueMachine(RuleBasedStateMachine):
         job = self.model.jobs.get(attempt.id)
         was_its_last = job is not None and (job.status, job.log_token) == ("completed", attempt.lease_token)
         assert self.ask(complete_many, [(attempt, {})]) == ({attempt.lease_token} if was_its_last else set())
-        assert not self.ask(progress, attempt, {"phase": "too late"})
+        assert self.ask(progress, attempt, {"phase": "too late"}) == was_its_last
         if not was_its_last:  # what an attempt said in its last second may still come
             assert not self.ask(tell, attempt, "start", None, {})
         assert self.tell(_FINGERPRINT) == before
@@ -546,6 +568,23 @@ class QueueMachine(RuleBasedStateMachine):
         self.tell("select queue.set_paused(%s, %s)", (job_type, paused))
         (self.model.paused_types.add if paused else self.model.paused_types.discard)(job_type)
 
+    @precondition(lambda self: self.model.with_status("queued", "in_progress"))
+    @rule(number=numbers, with_repository=st.booleans())
+    def remove(self, number, with_repository) -> None:
+        """A person deletes a repository, or a job for which no delivery waits: those behind it must not wait on."""
+        job = nth(self.model.with_status("queued", "in_progress"), number)
+        waited_for = {d.job for d in self.model.deliveries.values() if d.status in ("queued", "processing")}
+        if with_repository and job.repository is not None:
+            self.is_sound = False
+            self.bench.remove_repository(job.repository)
+            self.model.remove([other for other in self.model.jobs.values() if other.repository == job.repository])
+            for name in [name for name in self.model.deliveries if name[0] == job.repository]:
+                del self.model.deliveries[name]
+        elif job.id not in waited_for:
+            self.tell("delete from indexing_jobs where id = %s", (job.id,))
+            self.tell("select queue.show_state(%s)", (job.repository,))
+            self.model.remove([job])
+
     # workers
 
     @precondition(lambda self: len(self.running_workers()) < 2)
@@ -583,7 +622,7 @@ class QueueMachine(RuleBasedStateMachine):
         if what == "silent":
             self.silence(worker)
         elif what == "fenced":
-            lease.hand_back(self.bench.db, worker)
+            lease.hand_back(self.bench.db, worker, on_error=self.cannot_give_back)
             for job in self.model.running_of(worker):
                 self.model.give_back(job, "release")
         else:
@@ -607,14 +646,14 @@ class QueueMachine(RuleBasedStateMachine):
             self.tell(_STEADY, (timedelta(seconds=LEASE), worker))
             self.model.workers[worker].steady = True
         rescued = self.ask(
-            rescue, worker, lease_seconds=LEASE, crash_limit=model.CRASH_LIMIT, on_error=self.cannot_rescue
+            rescue, worker, lease_seconds=LEASE, crash_limit=model.CRASH_LIMIT, on_error=self.cannot_give_back
         )
         assert {job.job_id: job.verb for job in rescued} == self.model.rescue(worker)
 
     def answering(self) -> list[uuid.UUID]:
         return [name for name in self.running_workers() if not self.model.workers[name].silent]
 
-    def cannot_rescue(self, job_id: uuid.UUID, failure: psycopg.Error) -> None:
+    def cannot_give_back(self, job_id: uuid.UUID, failure: psycopg.Error) -> None:
         raise failure
 
     # time and housekeeping
@@ -668,7 +707,8 @@ class QueueMachine(RuleBasedStateMachine):
         return {
             "status": job.status, "attempt": job.attempt, "errors": job.errors, "crashes": job.crashes,
             "snoozes": job.snoozes, "priority": job.priority, "token": job.token, "after": job.after,
-            "is_due": not is_queued or job.hours <= 0, "worker": str(job.worker) if is_running else None,
+            "rebuild": job.rebuild, "is_due": not is_queued or job.hours <= 0,
+            "worker": str(job.worker) if is_running else None,
             "cancel": job.cancel_reason if is_running else None, "superseded": job.superseded,
             "unsealed": job.is_unsealed, "effects": job.effects, "events": job.events,
             "waits": is_queued, "runs": is_running,

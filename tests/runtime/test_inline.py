@@ -53,6 +53,15 @@ def test_what_a_light_job_says_is_written_before_its_end(start_worker, put, ende
     assert db.execute("select count(*) as n from queue.unsealed").fetchone()["n"] == 0
 
 
+def test_a_failover_that_a_handler_meets_spends_no_error(start_worker, put, ended, events):
+    """A Postgres that takes no writes just now is an outage: the job comes back at no cost."""
+    job_id = put("inline_read_only", max_attempts=1)
+    start_worker()
+    done = ended(job_id)
+    assert (done["status"], done["errors"], done["result"]) == ("completed", 0, {"attempt": 2})
+    assert "snooze" in events(job_id)
+
+
 def test_a_light_job_that_fails_is_retried_with_its_reason(start_worker, put, ended, events):
     """An error spends its budget and backs off, as a child's does."""
     job_id = put("inline_stumble", number=3)

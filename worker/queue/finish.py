@@ -16,6 +16,7 @@ Connection = psycopg.Connection[dict[str, Any]]
 _COMPLETE = "select queue.complete(%s, %s, %s) as done"
 _FAIL = "select queue.fail(%s, %s, %s, %s) as done"
 _CANCEL_RUNNING = "select queue.cancel_running(%s, %s) as done"
+_GOES_ON = "select status in ('queued', 'in_progress') as goes_on from public.indexing_jobs where id = %s"
 _GIVE_BACK = "select queue.give_back(%s, %s, %s, %s, %s, %s, %s, %s) as verb"
 _COMPLETE_MANY = "select queue.complete_many(%s, %s, %s) as done"
 _COMPLETED_BEFORE = """
@@ -50,7 +51,8 @@ async def _finish(connection: AsyncConnection, job: Job, outcome: Outcome, crash
             done = await _ask(connection, _FAIL, (job.id, job.lease_token, outcome.error_class, outcome.message))
             return "fail" if done else None
         case Ending.CANCEL:
-            return "cancel" if await _ask(connection, _CANCEL_RUNNING, (job.id, job.lease_token)) else None
+            done = await _ask(connection, _CANCEL_RUNNING, (job.id, job.lease_token))
+            return ("release" if await _ask(connection, _GOES_ON, (job.id,)) else "cancel") if done else None
         case Ending.PUBLISHED:
             return "complete" if await has_completed(connection, job) else None
         case Ending.LOST:

@@ -1,7 +1,6 @@
 """The worker's row and its lease: register, renew, mark, and what a renewal answers. Used by the heartbeat thread."""
 
-import contextlib
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -33,6 +32,8 @@ class Renewal:
     held: frozenset[int] = frozenset()
     cancel: frozenset[int] = frozenset()
     released: frozenset[int] = frozenset()
+    stuck: tuple[str, ...] = ()
+    """Jobs whose claim's reply was lost and that cannot be released now, each with the reason."""
     drain: bool = False
     """Somebody asked this worker to drain."""
 
@@ -73,6 +74,7 @@ def renew(connection: Connection, worker_id: UUID, tokens: Collection[int], leas
         held=frozenset(answer.get("held", ())),
         cancel=frozenset(answer.get("cancel", ())),
         released=frozenset(answer.get("released", ())),
+        stuck=tuple(answer.get("stuck", ())),
         drain=row["drain"],
     )
 
@@ -82,15 +84,32 @@ def mark(connection: Connection, worker_id: UUID, state: str) -> None:
     connection.execute(_MARK, (state, worker_id))
 
 
+PATIENCE_MS = 2000
+"""How long one row is waited for that somebody holds."""
+
+# Not waited for: unmarked, the worker falls silent, and what is left of it is rescued as any other's.
+_MARK_FENCED = """
+update public.workers set state = 'fenced'
+where id = (select id from public.workers where id = %s for no key update skip locked)"""
 _OWN_JOBS = """
 select job_id as id, token as lease_token from queue.running where worker_id = %s order by job_id"""
-_RELEASE = "select queue.give_back(%s, %s, 'release', 'none', '0', 'self_fenced', 'the worker had fenced itself')"
+_RELEASE = """
+select queue.give_back_within(%s, %s, %s, 'release', 'none', 'self_fenced', 'the worker had fenced itself')"""
 
 
-def hand_back(connection: Connection, worker_id: UUID) -> None:
-    """After self-fencing: mark that life of the worker fenced and release what it still held, at no cost."""
-    mark(connection, worker_id, "fenced")
+def hand_back(connection: Connection, worker_id: UUID, *, on_error: Callable[[UUID, psycopg.Error], None]) -> None:
+    """After self-fencing: mark that life of the worker fenced and release what it still held, at no cost.
+
+    A job whose row is held by somebody, or raises, is told to `on_error` and left to rescue.
+    """
+    connection.execute(_MARK_FENCED, (worker_id,))
+    stuck = 0
     for row in connection.execute(_OWN_JOBS, (worker_id,)).fetchall():
-        # One bad row must not keep the worker from its new life; rescue tries it again.
-        with contextlib.suppress(psycopg.IntegrityError, psycopg.DataError, psycopg.InternalError):
-            connection.execute(_RELEASE, (row["id"], row["lease_token"]))
+        # One bad row must not keep the worker from its new life, nor may many, so each is waited for ever shorter.
+        try:
+            connection.execute(_RELEASE, (PATIENCE_MS // (1 + stuck), row["id"], row["lease_token"]))
+        except psycopg.Error as failure:
+            if connection.closed:
+                raise
+            stuck += 1
+            on_error(row["id"], failure)

@@ -142,7 +142,7 @@ class Heartbeat(threading.Thread):
 
     def _register(self, connection: psycopg.Connection[dict[str, Any]]) -> None:
         while self._fenced_ids:
-            lease.hand_back(connection, self._fenced_ids[-1])
+            lease.hand_back(connection, self._fenced_ids[-1], on_error=_not_handed_back)
             self._fenced_ids.pop()
         identity = lease.WorkerIdentity(
             id=uuid.uuid4(),
@@ -179,6 +179,8 @@ class Heartbeat(threading.Thread):
             self._fence("other workers have given this one up")
             return
         self._renewed_at = asked_at
+        if renewal.stuck:
+            get_logger().warning("lost claims cannot be released", jobs=len(renewal.stuck), reason=renewal.stuck[0])
         for token, stop in held.items():
             if token in renewal.cancel:
                 stop(Stop.CANCEL)
@@ -200,3 +202,7 @@ class Heartbeat(threading.Thread):
         get_logger().error("worker fences itself", reason=reason, worker=str(fenced), jobs=len(held))
         for stop in held.values():
             stop(Stop.LOST)
+
+
+def _not_handed_back(job_id: uuid.UUID, failure: psycopg.Error) -> None:
+    get_logger().warning("a job cannot be handed back; rescue will try", job=str(job_id), reason=str(failure))

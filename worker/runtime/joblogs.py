@@ -20,7 +20,8 @@ from worker.joblog.stores import open_store
 from worker.logging import get_logger, redactor
 from worker.queue.events import events_of
 from worker.queue.seal import take_unsealed, unfinished
-from worker.runtime.settle import DATABASE_TROUBLE, Pool, Settler, from_thread
+from worker.runtime.endings import DATABASE_TROUBLE, Pool
+from worker.runtime.settle import Settler, from_thread
 from worker.settings import Settings
 
 FLUSH_AT = 3 / 4

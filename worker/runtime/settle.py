@@ -10,9 +10,6 @@ from concurrent.futures import Executor
 from functools import partial
 from typing import Any, TypeVar
 
-import psycopg
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
-
 from worker import metrics
 from worker.job import Status
 from worker.joblog.health import StoreHealth
@@ -24,9 +21,8 @@ from worker.joblog.spool import Spool
 from worker.joblog.store import LogStore
 from worker.logging import get_logger
 from worker.queue.seal import LogState, log_state, retake_log, seal_log
+from worker.runtime.endings import Pool
 
-Pool = AsyncConnectionPool[psycopg.AsyncConnection[dict[str, Any]]]
-DATABASE_TROUBLE = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
 T = TypeVar("T")
 
 

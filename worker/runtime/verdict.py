@@ -19,7 +19,7 @@ Answer = Mapping[str, Any]
 
 _FREE_SPACE = "Free space in WORKER_SCRATCH_DIR, or point it to a larger disk."
 
-OUTAGES = ("08", "53", "57P", "40", "55P03")
+OUTAGES = ("08", "25006", "53", "57P", "40", "55P03")
 """Beginnings of the SQLSTATEs with which Postgres says: not now. Others are errors of the job itself."""
 
 
@@ -29,7 +29,8 @@ def verdict(failure: Exception, log: JobLog, redactor: Redactor) -> Answer:
         case LeaseLost():
             log.warning("lease lost", reason=str(failure))
             return {"kind": "lost", "message": str(failure)}
-        case DatabaseUnavailable() | psycopg.OperationalError():
+        # Read-only: a failover in progress, though an InternalError by its class.
+        case DatabaseUnavailable() | psycopg.OperationalError() | psycopg.errors.ReadOnlySqlTransaction():
             return _database_failed(failure, log, redactor)
         case WorkerError():  # a JobError, or what a room raised: without a word on retrying, none helps
             log.error("attempt failed", error_class=failure.code, reason=str(failure), hint=failure.hint)
