@@ -20,6 +20,15 @@ def test_a_light_job_runs_to_its_result_with_two_events_and_no_log(start_worker,
     assert row(job_id)["log_parts"] is None
 
 
+def test_what_an_earlier_attempt_logged_is_sealed_when_the_last_one_says_nothing(start_worker, put, ended, row):
+    """Its log must not lie in pieces until somebody prunes the job."""
+    job_id = put("inline_stumble", number=2)
+    start_worker()
+    assert ended(job_id)["attempt"] == 2
+    sealed = eventually(lambda: (found := row(job_id))["log_sealed_at"] and found, what="the sealed log")
+    assert sealed["log_lines"] > 1
+
+
 def test_many_light_jobs_of_many_tenants_end_once_each(start_worker, db, make_repository):
     """Thousands in batches: each claimed once, completed once, and nothing is left in the narrow tables."""
     repositories = [make_repository() for _ in range(40)]

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -65,7 +65,7 @@ class JobLogs:
         self._open: dict[int, OpenJobLog] = {}
         self._is_postgres_away = False  # as far as the last look at the spools knows
         self._making: asyncio.Task[None] | None = None
-        self._settling: set[asyncio.Task[None]] = set()
+        self._settling: set[asyncio.Task[Any]] = set()
         self._sealing = 0  # logs that wait for a thread or have one
 
     async def prepare(self) -> None:
@@ -114,7 +114,14 @@ class JobLogs:
         if opened is None:
             return
         opened.end(verb, error_class=outcome.error_class, reason=outcome.message, **_summary(outcome))
-        task = asyncio.create_task(self._hand_on(identity_of(job), opened))
+        self._behind(self._hand_on(identity_of(job), opened))
+
+    def seal_earlier(self, job: Job) -> None:
+        """The job was completed by an attempt that logged nothing; what earlier ones logged is sealed all the same."""
+        self._behind(self._settle(identity_of(job)))
+
+    def _behind(self, work: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.create_task(work)
         self._settling.add(task)
         task.add_done_callback(self._settling.discard)
 
