@@ -15,7 +15,7 @@ create or replace function queue.progress(p_job uuid, p_token bigint, p_progress
 $$;
 
 -- As before, but an earlier attempt may have written a log: of such jobs somebody has to seal it, else prune would take
--- them with it. First attempts, the many, cost nothing more.
+-- them with it. First attempts, the many, cost nothing more; one that was given back before it started wrote nothing.
 create or replace function queue.complete_many(p_jobs uuid[], p_tokens bigint[], p_results jsonb)
 returns bigint[] language plpgsql
 set enable_seqscan to off set enable_hashjoin to off set enable_mergejoin to off as $$
@@ -38,7 +38,10 @@ begin
         insert into public.indexing_job_events (job_id, event_type, context)
         select id, 'complete', jsonb_build_object('lease_token', token) from ended
     ), unsealed as (
-        insert into queue.unsealed (job_id) select id from ended where attempt > 1
+        insert into queue.unsealed (job_id) select id from ended
+        where attempt > 1 and attempt - 1 > (
+            select count(*) from public.indexing_job_events e
+            where e.job_id = ended.id and e.event_type = 'release' and e.context ->> 'error_class' = 'not_started')
         on conflict (job_id) do update set ended_at = excluded.ended_at
     )
     select array_agg(token) into done from ended;

@@ -12,9 +12,9 @@ from worker.job import Ending, Outcome
 from worker.queue.cancel import cancel, retry_finished
 from worker.queue.enqueue import NewDelivery, NewJob, deliver, enqueue
 from worker.queue.events import progress
-from worker.queue.finish import complete_in_transaction, complete_many, finish
+from worker.queue.finish import complete_in_transaction, complete_many, finish, release_many
 from worker.queue.prune import prune
-from worker.queue.seal import seal_log, take_unsealed
+from worker.queue.seal import seal_log, take_unsealed, unsealed
 
 
 def waiting(db):
@@ -160,9 +160,20 @@ def test_a_jobs_last_log_is_sealed_where_an_earlier_attempt_wrote_one(queue):
     (again,) = queue.claim(queue.worker())
     assert queue.ask(complete_many, [(again, {})]) == {again.lease_token}
     assert queue.ask(prune, completed_days=0, failed_days=0) == 1
+    assert queue.ask(unsealed, [silent, told]) == {told}
     (state,) = queue.ask(take_unsealed, after_seconds=0)
     assert state.job_id == told
     assert queue.ask(seal_log, told, state.token, [], 0, 0)
+    assert queue.ask(prune, completed_days=0, failed_days=0) == 1
+
+
+def test_a_job_that_was_given_back_before_it_started_has_no_log_to_seal(queue):
+    """A drain gives back hundreds that were claimed ahead: nobody has to look for logs of theirs."""
+    job_id = queue.ask(enqueue, NewJob("full_index")).job_id
+    assert len(queue.ask(release_many, queue.claim(queue.worker()), "the worker is shutting down")) == 1
+    (again,) = queue.claim(queue.worker())
+    assert queue.ask(complete_many, [(again, {})]) == {again.lease_token}
+    assert queue.ask(unsealed, [job_id]) == set()
     assert queue.ask(prune, completed_days=0, failed_days=0) == 1
 
 

@@ -22,8 +22,9 @@ _COMPLETE_MANY = "select queue.complete_many(%s, %s, %s) as done"
 _COMPLETED_BEFORE = """
 select log_token from public.indexing_jobs
 where id = any (%s) and status = 'completed' and log_token = any (%s)"""
+# The error class tells queue.complete_many that this attempt has logged nothing.
 _RELEASE_MANY = """
-select given.token, queue.give_back(given.job, given.token, 'release', 'none', '0', null, %s) as verb
+select given.token, queue.give_back(given.job, given.token, 'release', 'none', '0', 'not_started', %s) as verb
 from unnest(%s::uuid[], %s::bigint[]) given (job, token)"""
 _HAS_COMPLETED = "select status = 'completed' and log_token = %s as done from public.indexing_jobs where id = %s"
 

@@ -33,6 +33,7 @@ _RETAKE = "select * from queue.retake_log(%s)"
 _KEPT = """
 select id from public.indexing_jobs
 where id = any (%s) and (status in ('queued', 'in_progress') or log_token is not null and log_sealed_at is null)"""
+_UNSEALED = "select job_id from queue.unsealed where job_id = any (%s)"
 _STATE = """
 select id, status, created_at, attempt, log_token, log_parts, log_sealed_at
 from public.indexing_jobs where id = %s"""
@@ -75,6 +76,12 @@ async def unfinished(connection: Connection, job_ids: Collection[UUID]) -> set[U
     """Which of these jobs are queued or running, or have ended and wait for their log to be sealed: theirs stays."""
     rows = await (await connection.execute(_KEPT, (list(job_ids),))).fetchall()
     return {row["id"] for row in rows}
+
+
+async def unsealed(connection: Connection, job_ids: Collection[UUID]) -> set[UUID]:
+    """Which of these jobs have ended and have a log that is not sealed yet."""
+    rows = await (await connection.execute(_UNSEALED, (list(job_ids),))).fetchall()
+    return {row["job_id"] for row in rows}
 
 
 def _state_of_row(row: dict[str, Any]) -> LogState:

@@ -250,8 +250,8 @@ class Inline:
             metrics.attempt_ended(held.job.job_type, "complete" if is_ours else "lost", None, held.seconds)
             if not is_ours:
                 metrics.write_rejected("complete")
-            elif held.job.attempt > 1:
-                self._logs.seal_earlier(held.job)
+        if earlier := [held.job for held in batch if held.job.attempt > 1 and held.token in completed]:
+            self._logs.seal_earlier(earlier)
         self._rate.add(len(batch))
         self._forget(batch)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -19,7 +19,7 @@ from worker.joblog.spool import Spool
 from worker.joblog.stores import open_store
 from worker.logging import get_logger, redactor
 from worker.queue.events import events_of
-from worker.queue.seal import take_unsealed, unfinished
+from worker.queue.seal import take_unsealed, unfinished, unsealed
 from worker.runtime.endings import DATABASE_TROUBLE, Pool
 from worker.runtime.settle import Settler, from_thread
 from worker.settings import Settings
@@ -116,9 +116,15 @@ class JobLogs:
         opened.end(verb, error_class=outcome.error_class, reason=outcome.message, **_summary(outcome))
         self._behind(self._hand_on(identity_of(job), opened))
 
-    def seal_earlier(self, job: Job) -> None:
-        """The job was completed by an attempt that logged nothing; what earlier ones logged is sealed all the same."""
-        self._behind(self._settle(identity_of(job)))
+    def seal_earlier(self, jobs: Sequence[Job]) -> None:
+        """These were completed by attempts that logged nothing; what earlier ones logged is sealed all the same."""
+        self._behind(self._seal_earlier(jobs))
+
+    async def _seal_earlier(self, jobs: Sequence[Job]) -> None:
+        with contextlib.suppress(*DATABASE_TROUBLE):  # then others take them over
+            async with self._pool.connection() as connection:
+                waiting = await unsealed(connection, [job.id for job in jobs])
+            await asyncio.gather(*(self._settle(identity_of(job)) for job in jobs if job.id in waiting))
 
     def _behind(self, work: Coroutine[Any, Any, Any]) -> None:
         task = asyncio.create_task(work)
