@@ -18,7 +18,8 @@ $$;
 -- them with it. First attempts, the many, cost nothing more; one that was given back before it started wrote nothing.
 create or replace function queue.complete_many(p_jobs uuid[], p_tokens bigint[], p_results jsonb)
 returns bigint[] language plpgsql
-set enable_seqscan to off set enable_hashjoin to off set enable_mergejoin to off as $$
+set enable_seqscan to off set enable_hashjoin to off set enable_mergejoin to off
+set plan_cache_mode to force_generic_plan set jit to off as $$
 declare
     done bigint[];
 begin
