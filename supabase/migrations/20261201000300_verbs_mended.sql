@@ -210,3 +210,7 @@ end $$;
 
 revoke all on function queue.asked_at, queue.merge_requests from public;
 grant execute on function queue.asked_at, queue.merge_requests to service_role;
+
+-- Set once before, and forgotten when these were replaced (20261121002501, 20261122000100).
+alter function queue.look set jit to off;
+alter function queue.mend set jit to off;

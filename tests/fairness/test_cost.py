@@ -140,8 +140,17 @@ def _just_started(line: Line) -> list[Start]:
     return [Start(row["token"], row["job_id"], row["user_id"], row["repository_id"], "light", 0) for row in rows]
 
 
-@pytest.mark.parametrize("verb", ["claim", "complete_many"])
-def test_the_verbs_of_batches_are_planned_once_and_never_compiled(line: Line, verb):
+@pytest.mark.parametrize(
+    ("function", "settings"),
+    [
+        ("claim", {"plan_cache_mode=force_generic_plan", "jit=off", "enable_seqscan=off"}),
+        ("complete_many", {"plan_cache_mode=force_generic_plan", "jit=off", "enable_seqscan=off"}),
+        ("look", {"jit=off"}),
+        ("mend", {"jit=off"}),
+    ],
+)
+def test_what_runs_often_keeps_how_it_is_planned(line: Line, function, settings):
     """`create or replace function` forgets what `alter function` has set: beside a million jobs that cost a third."""
-    (row,) = line.db.execute("select proconfig from pg_proc where oid = ('queue.' || %s)::regproc", (verb,)).fetchall()
-    assert {"plan_cache_mode=force_generic_plan", "jit=off", "enable_seqscan=off"} <= set(row["proconfig"])
+    query = "select proconfig from pg_proc where oid = ('queue.' || %s)::regproc"
+    (row,) = line.db.execute(query, (function,)).fetchall()
+    assert settings <= set(row["proconfig"])
